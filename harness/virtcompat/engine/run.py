@@ -1,0 +1,219 @@
+"""One run: cells planned, judged case by case, collected into a matrix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from virtcompat import checks, drivers, surfaces
+from virtcompat.checks import Case, Check, Steps
+from virtcompat.engine import columns as columns_module
+from virtcompat.engine.answers import Answers
+from virtcompat.engine.columns import Columns
+from virtcompat.engine.schemas import Schemas
+from virtcompat.labs.prober import Prober
+from virtcompat.model import (
+    Answer,
+    Cell,
+    CellKey,
+    Direction,
+    Finding,
+    Fixture,
+    Matrix,
+    NotHere,
+    Outcome,
+    Question,
+    Tier,
+    Verdict,
+)
+from virtcompat.policy import changes
+from virtcompat.store import fixtures, ledger, paths
+from virtcompat.store.cache import Cache
+
+CHUNK = 300
+LONG = 2000
+#: Called with (case cells judged, of how many).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of everything is asked; an empty tuple means all."""
+
+    checks: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    gate: Tier = Tier.BREAK
+
+    @property
+    def complete(self) -> bool:
+        return not any((self.checks, self.kinds, self.drivers, self.releases, self.old, self.new, self.cases))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What becomes a :class:`Cell`."""
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    worst: Tier = Tier.IDENTICAL
+    unexplained: int = 0
+    kept: list[Verdict] = field(default_factory=list)
+
+    def add(self, verdict: Verdict, gate: Tier) -> None:
+        self.counts[verdict.outcome] += 1
+        self.worst = max(self.worst, verdict.worst)
+        self.unexplained += any(f.tier >= gate and not f.explained for f in verdict.findings)
+        if verdict.findings or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
+            self.kept.append(verdict)
+
+    def cell(self, key: CellKey) -> Cell:
+        return Cell(key, dict(self.counts), self.worst, self.unexplained, tuple(self.kept))
+
+
+def pairs(found: Columns, check: Check, selection: Selection) -> Iterator[tuple[str, str]]:
+    """The (old, new) pairs of a check, in the order of the columns."""
+    names = found.names
+    for i, first in enumerate(names):
+        for j, second in enumerate(names):
+            wanted = {Direction.SELF: i == j, Direction.FORWARD: i < j, Direction.BACKWARD: i > j}[check.direction]
+            if wanted and (not selection.old or first in selection.old) and (
+                not selection.new or second in selection.new
+            ):
+                yield first, second
+
+
+def keys(found: Columns, selection: Selection) -> list[CellKey]:
+    """Every cell of a selection, whether or not there is a case for it."""
+    chosen = checks.choose(selection.checks)
+    return [
+        CellKey(name, kind, driver.name, old, new)
+        for name, check in chosen.items()
+        for driver in drivers.choose(selection.drivers).values()
+        for kind in driver.kinds
+        if not selection.kinds or kind in selection.kinds
+        for old, new in pairs(found, check, selection)
+    ]
+
+
+@dataclass(slots=True)
+class Runner:
+    """Everything a run holds open. ``fixtures`` defaults to the project's own."""
+
+    selection: Selection
+    found: Columns
+    answers: Answers
+    progress: Progress = lambda done, of: None
+    tallies: dict[CellKey, Tally] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    done: int = 0
+
+    def run(self, documents: Sequence[Fixture]) -> None:
+        planned: dict[tuple[str, str], list[CellKey]] = {}
+        for key in keys(self.found, self.selection):
+            planned.setdefault((key.kind, key.driver), []).append(key)
+            self.tallies[key] = Tally()
+        work = [
+            (kind, driver, [d for d in documents if d.kind == kind and driver in d.drivers])
+            for kind, driver in planned
+        ]
+        total = sum(len(chosen) * len(planned[kind, driver]) for kind, driver, chosen in work)
+        for kind, driver, chosen in work:
+            waiting = iter(chosen)
+            while chunk := list(islice(waiting, CHUNK)):
+                self._chunk(chunk, driver, planned[kind, driver])
+                self.done += len(chunk) * len(planned[kind, driver])
+                self.progress(self.done, total)
+
+    def _chunk(self, chunk: Sequence[Fixture], driver: str, cells: Sequence[CellKey]) -> None:
+        """Advance all judges of a chunk together, so that each round is one batch of questions."""
+        every_check, surface_of = checks.every(), surfaces.every()
+        setups = self.answers.drivers[driver].kinds
+        judges: list[tuple[CellKey, Case, Steps]] = []
+        for fixture in chunk:
+            surface = surface_of[fixture.kind]
+            case = Case(fixture, driver, surface, setups[fixture.kind], self.found.products)
+            judges += [(k, case, every_check[k.check].judge(case, k.old, k.new)) for k in cells]
+        waiting: list[tuple[CellKey, Case, Steps, Question | None]] = [(*judge, None) for judge in judges]
+        answered: dict[Question, Answer | NotHere] = {}
+        while waiting:
+            following = []
+            for key, case, steps, question in waiting:
+                asks = self._advance(key, case, steps, answered[question] if question else None)
+                if asks is not None:
+                    following.append((key, case, steps, asks))
+            waiting = following
+            answered |= self.answers.resolve(q for *_, q in waiting if q is not None and q not in answered)
+
+    def _advance(self, key: CellKey, case: Case, steps: Steps, answer: Answer | NotHere | None) -> Question | None:
+        """Send a judge its answer: its next question, or None when it has given its verdict."""
+        try:
+            return steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
+        except StopIteration as stop:
+            self._collect(key, stop.value)
+        except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes an outcome
+            reason = f"{type(error).__name__}: {error}"
+            self._collect(key, Verdict(case.fixture.case, Outcome.BROKEN, reason=reason))
+        return None
+
+    def _collect(self, key: CellKey, verdict: Verdict) -> None:
+        verdict = changes.explain(verdict, key, self.found.products, ledger.entries())
+        if verdict.outcome in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
+            bad = verdict.worst >= Tier.BREAK
+            verdict = replace(verdict, outcome=Outcome.INCOMPATIBLE if bad else Outcome.COMPATIBLE)
+        self.used |= {f.entry for f in verdict.findings if f.entry}
+        shortened = tuple(_shortened(f) for f in verdict.findings)
+        self.tallies[key].add(replace(verdict, findings=shortened), self.selection.gate)
+
+    def matrix(self) -> Matrix:
+        cells = [tally.cell(key) for key, tally in self.tallies.items()]
+        stale = sorted({e.id for e in ledger.entries()} - self.used) if self._everything_asked() else []
+        return Matrix(
+            columns=self.found.columns,
+            cells=cells,
+            gate=self.selection.gate,
+            asked=self.answers.asked,
+            cached=self.answers.cached,
+            replayed=self.answers.replayed,
+            stale=tuple(stale),
+            notes=tuple(self.found.notes),
+        )
+
+    def _everything_asked(self) -> bool:
+        """Only a run in which nothing was missing can call a ledger entry stale."""
+        missing = any(t.counts.get(Outcome.NOT_HERE) or t.counts.get(Outcome.BROKEN) for t in self.tallies.values())
+        return self.selection.complete and not missing
+
+
+def _shortened(finding: Finding) -> Finding:
+    if len(finding.old) <= LONG and len(finding.new) <= LONG:
+        return finding
+    return replace(finding, old=finding.old[:LONG], new=finding.new[:LONG])
+
+
+def run(
+    selection: Selection,
+    documents: Iterable[Fixture] | None = None,
+    progress: Progress = lambda done, of: None,
+    found: Columns | None = None,
+) -> Matrix:
+    """Ask, judge, collect. The project's fixtures unless other documents are given."""
+    found = found or columns_module.find(selection.releases)
+    chosen_drivers = drivers.choose(selection.drivers)
+    kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
+    if documents is None:
+        documents = fixtures.load(kinds, tuple(chosen_drivers), selection.cases)
+    cache = Cache(paths.cache_dir() / "answers.sqlite")
+    try:
+        with Prober() as prober:
+            answers = Answers(found, chosen_drivers, cache, prober, Schemas(found))
+            runner = Runner(selection, found, answers, progress)
+            runner.run(list(documents))
+            return runner.matrix()
+    finally:
+        cache.close()

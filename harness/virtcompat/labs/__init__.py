@@ -1,0 +1,61 @@
+"""Labs: where a release's real binaries run. A lab only knows how to start a probe; only this package starts processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from virtcompat import registry
+from virtcompat.errors import UsageError
+from virtcompat.model import NotHere
+from virtcompat.store.releases import Release
+
+#: What a lab's Python runs: read the probe's length and source from stdin, then become the probe.
+BOOTSTRAP = "import sys; n = int(sys.stdin.readline()); exec(compile(sys.stdin.read(n), 'virt-compat-probe', 'exec'))"
+
+#: How far a long job is: (done, of, what). ``of`` is 0 where nobody knows.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, of: int, what: str) -> None:
+    """Progress that nobody watches."""
+
+
+class Lab(Protocol):
+    """Binaries of one release, ready to start a probe in.
+
+    workdir: a directory inside that the probe may write to and that is gone with it.
+    fingerprint: digests everything in the lab that can change an answer.
+    versions: package -> version, empty where the lab has no packages.
+    """
+
+    @property
+    def release(self) -> str: ...
+    @property
+    def workdir(self) -> str: ...
+    @property
+    def versions(self) -> dict[str, str]: ...
+    def fingerprint(self) -> str: ...
+    def command(self, daemon: bool) -> list[str]: ...
+
+
+class LabKind(Protocol):
+    """One way of having a lab. ``open`` never builds and never raises for what is missing: it says so."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    def open(self, release: Release) -> Lab | NotHere: ...
+
+
+def lab_kinds() -> dict[str, LabKind]:
+    return registry.members("virtcompat.labs.kinds", "LAB_KIND")
+
+
+def open_lab(release: Release) -> Lab | NotHere:
+    """The lab of a release, if this machine has it."""
+    kind = release.lab.get("kind", "built")
+    if kind not in lab_kinds():
+        raise UsageError(f"release {release.name}: no lab kind '{kind}'", f"use one of: {', '.join(lab_kinds())}")
+    return lab_kinds()[kind].open(release)

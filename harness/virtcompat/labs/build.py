@@ -1,0 +1,166 @@
+"""Building labs: a root of extracted packages, made aside and renamed when whole, addressed by its definition."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from urllib.parse import unquote
+
+from virtcompat.errors import LabError
+from virtcompat.store import paths
+from virtcompat.store.releases import Release
+
+MANIFEST = "lab.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A lab on disk: ``folder/root`` and the versions of the packages extracted into it."""
+
+    folder: Path
+    versions: dict[str, str]
+    digest: str
+
+
+def definition(release: Release) -> str:
+    """Digest of what a lab is made from; another definition is another directory."""
+    body = [release.name, release.suite, sorted(release.packages), sorted(release.links.items())]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
+def labs_dir() -> Path:
+    return paths.cache_dir() / "labs"
+
+
+def folder_of(release: Release) -> Path:
+    return labs_dir() / f"{release.name}-{definition(release)[:12]}"
+
+
+def find(release: Release) -> Made | None:
+    """The finished lab of exactly this definition."""
+    folder = folder_of(release)
+    try:
+        record = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    versions = {str(k): str(v) for k, v in record["packages"].items()}
+    return Made(folder, versions, fingerprint(release, versions))
+
+
+def fingerprint(release: Release, versions: Mapping[str, str]) -> str:
+    """Package list and versions: what an answer of this lab depends on."""
+    body = [sorted(versions.items()), sorted(release.links.items())]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
+def identity(release: Release, versions: Mapping[str, str]) -> dict[str, str]:
+    """The packages that make the release what it is."""
+    return {p: v for p, v in sorted(versions.items()) if any(fnmatch(p, g) for g in release.identity)}
+
+
+def mirror(suite: str) -> str:
+    """The Debian mirror of this machine's apt configuration."""
+    try:
+        done = subprocess.run(
+            ["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"],
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+    except OSError as error:
+        raise LabError("apt-get is not here, so no mirror is known", "pass --mirror URL") from error
+    for line in done.stdout.splitlines():
+        label, _, uri = line.partition(" ")
+        if label == "Debian":
+            return uri
+    remedy = "run 'apt-get update' once, or pass --mirror URL"
+    raise LabError(f"no Debian mirror in the apt configuration to fetch {suite} from", remedy)
+
+
+def remove(release: Release) -> list[Path]:
+    """Remove every lab of this release, of older definitions too."""
+    gone = [f for f in labs_dir().glob(f"{release.name}-*") if f.name[len(release.name) + 1 :].isalnum()]
+    for folder in gone:
+        _delete(folder)
+    return gone
+
+
+def _delete(folder: Path) -> None:
+    def force(function: object, path: str, error: BaseException) -> None:
+        os.chmod(Path(path).parent, 0o700)
+        (os.rmdir if os.path.isdir(path) and not os.path.islink(path) else os.unlink)(path)
+
+    aside = folder.with_name(f".removing-{folder.name}-{os.getpid()}")
+    folder.rename(aside)
+    if os.geteuid() != 0 and shutil.which("unshare"):
+        # Files made in a user namespace belong to its subordinate ids: only from inside can they be removed.
+        inside = ["unshare", "--map-auto", "--map-root-user", "rm", "-rf", str(aside)]
+        subprocess.run(inside, check=False, capture_output=True)
+    if aside.exists():
+        shutil.rmtree(aside, onerror=lambda f, p, e: force(f, p, e[1]))
+
+
+def create(release: Release, from_mirror: str = "", refresh: bool = False) -> Made:
+    """Build a lab (about 20 s), or return the one that stands. LabError says what failed and the way out."""
+    made = find(release)
+    if made and not refresh:
+        return made
+    if not shutil.which("mmdebstrap"):
+        raise LabError("mmdebstrap is not installed", "apt-get install mmdebstrap")
+    labs_dir().mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".building-{release.name}-", dir=labs_dir()))
+    try:
+        aside.chmod(0o755)
+        versions = _extract(release, aside, from_mirror or mirror(release.suite))
+        _link(aside / "root", release.links)
+        record = {"release": release.name, "definition": definition(release), "packages": versions}
+        (aside / MANIFEST).write_text(json.dumps(record, indent=1) + "\n")
+        target = folder_of(release)
+        if target.exists():
+            _delete(target)
+        aside.rename(target)
+    except BaseException:
+        if aside.exists():
+            _delete(aside)
+        raise
+    made = find(release)
+    assert made is not None
+    return made
+
+
+def _extract(release: Release, aside: Path, uri: str) -> dict[str, str]:
+    root, listing = aside / "root", aside / "archives.txt"
+    command = [
+        "mmdebstrap", "--quiet", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", "--variant=extract",
+        '--aptopt=APT::Install-Recommends "false"',
+        # A rolling suite's Release file can be past its validity date.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        f'--extract-hook=ls "$1/var/cache/apt/archives" > "{listing}"',
+        f"--include={','.join(release.packages)}", release.suite, str(root), f"deb {uri} {release.suite} main",
+    ]  # fmt: skip
+    if os.geteuid() != 0:
+        # The hook writes as root of the user namespace.
+        listing.touch(mode=0o666)
+        aside.chmod(0o777)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = "\n".join(done.stderr.strip().splitlines()[-12:])
+        remedy = "check the mirror (--mirror) and the network; nothing half-made was left behind"
+        raise LabError(f"mmdebstrap could not build {release.name} from {release.suite}:\n{words}", remedy)
+    names = [line.removesuffix(".deb").split("_") for line in listing.read_text().split() if line.endswith(".deb")]
+    listing.unlink()
+    return {name: unquote(version) for name, version, _ in sorted(names)}
+
+
+def _link(root: Path, links: Mapping[str, str]) -> None:
+    """Make the links that maintainer scripts (alternatives) would have made; no script runs in ``extract``."""
+    for link, target in links.items():
+        path = root / link.lstrip("/")
+        if not path.is_symlink() and not path.exists():
+            path.symlink_to(target)

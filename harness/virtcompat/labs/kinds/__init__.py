@@ -1,0 +1,1 @@
+"""The ways of having a lab, one file each."""

@@ -1,0 +1,53 @@
+"""A build tree behind a command prefix, such as libvirt's ``build/run``: run from its own tree, nothing installed."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from virtcompat.labs import Lab, LabKind, bwrap, identify
+from virtcompat.model import NotHere
+from virtcompat.store.releases import Release
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLab:
+    """The prefix runs inside a sandbox of this machine's root, in which the tree around the command stays visible."""
+
+    release: str
+    prefix: tuple[str, ...]
+    shown: tuple[str, ...]
+    interpreter: str = "/usr/bin/python3"
+    workdir: str = bwrap.WORKDIR
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        return identify.fingerprint(self)
+
+    def command(self, daemon: bool) -> list[str]:
+        return bwrap.python([*bwrap.command(Path("/"), daemon, None, self.shown), *self.prefix], self.interpreter)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLabKind:
+    name: str = "command"
+    summary: str = "a build tree behind a command prefix, for example libvirt's build/run"
+
+    def open(self, release: Release) -> Lab | NotHere:
+        prefix = shlex.split(release.lab.get("prefix", ""))
+        if not bwrap.available():
+            return NotHere("bubblewrap is not installed", "apt-get install bubblewrap")
+        program = shutil.which(prefix[0]) if prefix else None
+        if program is None:
+            return NotHere(f"'{' '.join(prefix)}': no such command", f"virt-compat lab remove {release.name}")
+        absolute = Path(program).resolve()
+        tree = release.lab.get("tree") or str(absolute.parent.parent)
+        # What the sandbox shows anyway (/usr, /opt …) needs no bind of its own.
+        shown = () if tree == "/" or tree.startswith(("/usr", "/bin")) else (tree,)
+        interpreter = release.lab.get("python", "/usr/bin/python3")
+        return CommandLab(release.name, (str(absolute), *prefix[1:]), shown, interpreter)
+
+
+LAB_KIND: LabKind = CommandLabKind()

@@ -1,0 +1,1 @@
+"""Policy: what is made of findings. Nothing here asks anything."""

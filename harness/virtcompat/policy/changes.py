@@ -1,0 +1,59 @@
+"""The change ledger applied: a finding is explained by the declared upstream change that it is an instance of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from virtcompat.model import CellKey, Change, Finding, Verdict
+from virtcompat.store.ledger import Entry
+from virtcompat.store.tables import version
+
+MIRROR = {Change.ADDED: Change.REMOVED, Change.REMOVED: Change.ADDED}
+Products = Mapping[str, Mapping[str, str]]
+
+
+def explain(verdict: Verdict, key: CellKey, products: Products, entries: Sequence[Entry]) -> Verdict:
+    """The verdict with every finding that an entry accounts for marked with it and given its tier."""
+    if not verdict.findings:
+        return verdict
+    crossed = [(e, backward) for e in entries if (backward := _crosses(e, key, products, verdict.case)) is not None]
+    if not crossed:
+        return verdict
+    return replace(verdict, findings=tuple(_explained(f, crossed) for f in verdict.findings))
+
+
+def _crosses(entry: Entry, key: CellKey, products: Products, case: str) -> bool | None:
+    """Whether the cell's releases lie on both sides of the change: None where not, else whether backwards."""
+    if key.kind not in entry.kinds or (entry.drivers and key.driver not in entry.drivers):
+        return None
+    if (entry.checks and key.check not in entry.checks) or not _named(entry, case):
+        return None
+    old, new = (version(products.get(r, {}).get(entry.product, "")) for r in (key.old, key.new))
+    if key.old == key.new:
+        return False if entry.same_release and new >= entry.since else None
+    if old < entry.since <= new:
+        return False
+    return True if new < entry.since <= old and (entry.either_way or key.check in entry.checks) else None
+
+
+def _named(entry: Entry, case: str) -> bool:
+    return not entry.cases or any(fnmatchcase(case, pattern) for pattern in entry.cases)
+
+
+def _explained(finding: Finding, crossed: Sequence[tuple[Entry, bool]]) -> Finding:
+    for entry, backward in crossed:
+        if matches(entry, finding, backward):
+            return replace(finding, entry=entry.id, tier=entry.tier, product=finding.product or entry.product)
+    return finding
+
+
+def matches(entry: Entry, finding: Finding, backward: bool) -> bool:
+    """Whether a finding is an instance of this change; backwards, added and removed change places."""
+    change, old, new = finding.change, finding.old, finding.new
+    if backward and entry.either_way:
+        change, old, new = MIRROR.get(change, change), new, old
+    if change not in entry.change or not entry.where.match(finding.path):
+        return False
+    return bool(entry.old.search(old)) and bool(entry.new.search(new))

@@ -1,0 +1,84 @@
+"""Releases as data: the four that come with the tool and those that a user added with ``lab add``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from virtcompat.errors import BadData, UsageError
+from virtcompat.store import paths, tables
+
+KEYS = {
+    "name": str, "summary": str, "suite": str, "products": dict, "packages": list, "identity": list,
+    "links": dict, "flavours": dict, "lab": dict,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A named set of product versions that run together, and how its lab is made or found.
+
+    identity: glob patterns of the packages that *are* the release (the products and what parses their
+    documents); a lab in which one of these has another version is another release.
+    lab: how a user's own release is entered: ``{kind = "root", path = …}`` and the like.
+    """
+
+    name: str
+    summary: str = ""
+    suite: str = ""
+    flavour: str = ""
+    products: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    lab: Mapping[str, str] = field(default_factory=dict)
+    flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        return tables.version(self.products.get("libvirt", "")) + tables.version(self.products.get("qemu", ""))
+
+
+def _read(file: Path) -> Release:
+    table = tables.read(file)
+    tables.check_keys(file, table, KEYS, ("name",))
+    if table["name"] != file.stem:
+        remedy = f"rename the file or set name = \"{file.stem}\""
+        raise BadData(file, f"name '{table['name']}' differs from the file's", remedy, tables.line_of(file, "name"))
+    flavours = {name: tuple(extra["packages"]) for name, extra in table.get("flavours", {}).items()}
+    return Release(
+        name=table["name"],
+        summary=table.get("summary", ""),
+        suite=table.get("suite", ""),
+        products=table.get("products", {}),
+        packages=tuple(table.get("packages", ())),
+        identity=tuple(table.get("identity", ())),
+        links=table.get("links", {}),
+        lab=table.get("lab", {}),
+        flavours=flavours,
+    )
+
+
+def shipped() -> list[Release]:
+    return sorted((_read(f) for f in (paths.PACKAGE / "data" / "releases").glob("*.toml")), key=lambda r: r.order)
+
+
+def added() -> list[Release]:
+    return sorted((_read(f) for f in (paths.config_dir() / "releases").glob("*.toml")), key=lambda r: r.order)
+
+
+def every() -> list[Release]:
+    return shipped() + added()
+
+
+def find(name: str) -> Release:
+    """A release by name; ``debian-12-all`` is the flavour ``all`` of ``debian-12``."""
+    for release in every():
+        if release.name == name:
+            return release
+        for flavour, packages in release.flavours.items():
+            if name == f"{release.name}-{flavour}":
+                return replace(release, name=name, flavour=flavour, packages=release.packages + packages)
+    known = ", ".join(r.name for r in every())
+    raise UsageError(f"no release '{name}'", f"use one of: {known}; or add one with 'virt-compat lab add'")
