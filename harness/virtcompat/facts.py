@@ -80,6 +80,9 @@ def differences(old: Facts, new: Facts) -> Iterator[tuple[str, Change, str, str]
     added = {item.path(output_format="list")[0] for item in delta.get("dictionary_item_added", ())}
     removed = {item.path(output_format="list")[0] for item in delta.get("dictionary_item_removed", ())}
     changed = {item.path(output_format="list")[0] for item in delta.get("values_changed", ())}
+    # An element that was empty and now has content has not gone: what was put into it is the difference.
+    added -= {p for p in added if not new[p] and p in _elements(old)}
+    removed -= {p for p in removed if not old[p] and p in _elements(new)}
     rows = [(p, Change.CHANGED, old[p], new[p]) for p in changed]
     rows += [(p, Change.ADDED, "", v) for p, v in _folded(added, new, old)]
     rows += [(p, Change.REMOVED, v, "") for p, v in _folded(removed, old, new)]

@@ -169,8 +169,13 @@ class Question:
     recorded: str = ""  # the fixture whose golden answer may stand in for asking
     source: str = ""
 
+    @property
+    def full(self) -> bool:
+        """Whether every form is wanted (of a fixture's own text), the costly native conversion included."""
+        return bool(self.recorded)
+
     def digest(self) -> str:
-        body: list[object] = [self.driver, self.kind, self.op, self.text, self.context]
+        body: list[object] = [self.driver, self.kind, self.op, self.text, self.context, self.full]
         if self.op == "load":
             body += [self.name, self.uuid]
         return hashlib.sha256(json.dumps(body).encode("utf-8", "surrogatepass")).hexdigest()

@@ -38,7 +38,7 @@ DEATHS = {"crashed": Change.CRASHED, "hung": Change.HUNG, "garbled": Change.GARB
 class Case:
     """One fixture as one driver is asked it.
 
-    products: release -> {product: version}, which decides where the fixture's behaviour exists at all.
+    products: release -> {product: version}, oldest first; it decides where the fixture's behaviour exists at all.
     """
 
     fixture: Fixture
@@ -66,15 +66,32 @@ class Case:
         return Question(release, self.driver, fixture.kind, op, text, fixture.context, flavour=flavour)
 
     def knows(self, release: str) -> bool:
-        """Whether the fixture's behaviour exists in this release (its ``since`` and ``until``)."""
+        """Whether the fixture's behaviour exists in this release: not before its ``since``, not from its ``until``."""
+        return not self._reached(release, self.fixture.until) and self.born(release)
+
+    def born(self, release: str) -> bool:
+        """Whether the release is as new as every ``since`` of the fixture."""
+        return not self.fixture.since or self._reached(release, self.fixture.since, every=True)
+
+    def _reached(self, release: str, versions: Mapping[str, str], every: bool = False) -> bool:  # noqa: FBT001, FBT002
         products = self.products.get(release, {})
         asked = ("libvirt", "qemu") if self.driver == "qemu" else ("libvirt",)
-        for product in asked:
-            here = version(products.get(product, ""))
-            since, until = self.fixture.since.get(product), self.fixture.until.get(product)
-            if here and ((since and here < version(since)) or (until and here >= version(until))):
-                return False
-        return True
+        named = [
+            version(products[p]) >= version(versions[p]) for p in asked if p in versions and version(products.get(p, ""))
+        ]
+        return all(named) if every else any(named)
+
+    def unborn(self, *releases: str) -> Verdict | None:
+        """Not applicable, where the behaviour is newer than one of these releases."""
+        for release in releases:
+            if not self.born(release):
+                return self.not_applicable(f"the behaviour is newer than {release}")
+        return None
+
+    def older(self, one: str, other: str) -> bool:
+        """Whether one release comes before the other (``products`` is in that order)."""
+        names = list(self.products)
+        return names.index(one) < names.index(other)
 
     @property
     def best(self) -> str:
@@ -99,10 +116,10 @@ class Case:
 
 
 class Check(Protocol):
-    """A rule about what two releases answered (or one, where ``direction`` is ``self``).
+    """A rule about what two releases answered, or one where the direction is ``self``.
 
-    Called as ``judge(case, old, new)``. For a backward check ``old`` is the newer release that wrote and ``new``
-    the older one that reads: old is always the side that comes first in time of use.
+    Called as ``judge(case, old, new)``. Going backward ``old`` is the newer release that wrote and ``new`` the
+    older one that reads: old is always the side that comes first in time of use.
     """
 
     @property
@@ -110,7 +127,7 @@ class Check(Protocol):
     @property
     def purpose(self) -> str: ...
     @property
-    def direction(self) -> Direction: ...
+    def directions(self) -> frozenset[Direction]: ...
     def judge(self, case: Case, old: str, new: str) -> Steps: ...
 
 

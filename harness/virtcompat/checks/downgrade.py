@@ -15,9 +15,11 @@ class Downgrade:
         "The migratable form that a newer release writes of a document which the older one also accepts, "
         "is accepted by the older one and means the same"
     )
-    direction: Direction = Direction.BACKWARD
+    directions: frozenset[Direction] = frozenset((Direction.BACKWARD,))
 
     def judge(self, case: Case, old: str, new: str) -> Steps:
+        if unborn := case.unborn(old, new):
+            return unborn
         at_home = yield case.define(new)
         if isinstance(at_home, NotHere):
             return case.not_here(at_home)

@@ -13,7 +13,7 @@ from virtcompat.model import Answer, Change, Direction, Finding, NotHere, Tier
 class Reproduce:
     name: str = "reproduce"
     purpose: str = "Asked again, a release answers its golden record byte for byte"
-    direction: Direction = Direction.SELF
+    directions: frozenset[Direction] = frozenset((Direction.SELF,))
 
     def judge(self, case: Case, old: str, new: str) -> Steps:
         recorded = yield case.define(new, source="golden")

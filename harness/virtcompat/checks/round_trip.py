@@ -19,7 +19,7 @@ class RoundTrip:
         "Parse, write, parse, write: both writings equal, readable again (after a restart from disk too), valid under "
         "the release's own schema, and nothing of the input silently dropped"
     )
-    direction: Direction = Direction.SELF
+    directions: frozenset[Direction] = frozenset((Direction.SELF,))
 
     def judge(self, case: Case, old: str, new: str) -> Steps:
         first = yield case.define(new, source="lab")

@@ -12,15 +12,20 @@ from virtcompat.model import Change, Direction, Finding, NotHere, Tier
 class SameInput:
     name: str = "same-input"
     purpose: str = "A document that an old release accepts is accepted by the newer one, and both make the same of it"
-    direction: Direction = Direction.FORWARD
+    directions: frozenset[Direction] = frozenset((Direction.FORWARD, Direction.BACKWARD))
 
     def judge(self, case: Case, old: str, new: str) -> Steps:
+        if unborn := case.unborn(old, new):
+            return unborn
         before = yield case.define(old)
         if isinstance(before, NotHere):
             return case.not_here(before)
         after = yield case.define(new)
         if isinstance(after, NotHere):
             return case.not_here(after)
+        # The question is symmetric; its findings are always told from the older release to the newer.
+        if case.older(new, old):
+            before, after = after, before
         if not before.accepted:
             if not after.accepted:
                 return case.not_applicable("neither release accepts it")

@@ -12,9 +12,11 @@ from virtcompat.model import Direction, NotHere
 class UpgradeRedefine:
     name: str = "upgrade-redefine"
     purpose: str = "What an old release wrote is accepted when it is handed to the newer one, and means the same"
-    direction: Direction = Direction.FORWARD
+    directions: frozenset[Direction] = frozenset((Direction.SELF, Direction.FORWARD))
 
     def judge(self, case: Case, old: str, new: str) -> Steps:
+        if unborn := case.unborn(old, new):
+            return unborn
         written = yield case.define(old)
         if isinstance(written, NotHere):
             return case.not_here(written)

@@ -1,0 +1,51 @@
+"""The command line: every command asks the engine and prints; nothing is decided here."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import virtcompat
+from virtcompat.cli import evidence, labs, matrix, setup
+from virtcompat.errors import VirtCompatError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(virtcompat.__version__, prog_name="virt-compat")
+def group() -> None:
+    """Compatibility of virtualization stacks, measured on real binaries of several releases.
+
+    \b
+    Example:
+      virt-compat lab create debian-12 debian-13
+      virt-compat matrix --driver qemu --old debian-12 --new debian-13
+
+    Exit codes: 0 satisfied, 1 an unexplained break, 2 usage or bad data, 3 inconclusive, 4 environment or tool failure.
+    """
+
+
+for command in (
+    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff, labs.lab, setup.record, setup.list_things,
+    setup.doctor, setup.check,
+):  # fmt: skip
+    group.add_command(command)
+
+
+def main() -> None:
+    """Run the command; errors meet the user as a message with a remedy, never as a traceback."""
+    try:
+        code = group.main(standalone_mode=False, prog_name="virt-compat")
+    except VirtCompatError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted: every answer so far is kept; run it again to go on", err=True)
+        code = 3
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 4
+    sys.exit(code if isinstance(code, int) else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -13,6 +14,7 @@ from virtcompat.engine import columns as columns_module
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.schemas import Schemas
+from virtcompat.errors import UsageError
 from virtcompat.labs.prober import Prober
 from virtcompat.model import (
     Answer,
@@ -29,7 +31,7 @@ from virtcompat.model import (
     Verdict,
 )
 from virtcompat.policy import changes
-from virtcompat.store import fixtures, ledger, paths
+from virtcompat.store import fixtures, ledger, paths, releases
 from virtcompat.store.cache import Cache
 
 CHUNK = 300
@@ -54,6 +56,28 @@ class Selection:
     @property
     def complete(self) -> bool:
         return not any((self.checks, self.kinds, self.drivers, self.releases, self.old, self.new, self.cases))
+
+
+def validated(selection: Selection) -> Selection:
+    """The selection, once every name in it is known to exist."""
+    checks.choose(selection.checks)
+    drivers.choose(selection.drivers)
+    for name in (*selection.releases, *selection.old, *selection.new):
+        releases.find(name.partition("@")[0])
+    for kind in selection.kinds:
+        if kind not in surfaces.every():
+            raise UsageError(f"no kind '{kind}'", f"use one of: {', '.join(surfaces.every())}")
+    return selection
+
+
+def gated(selection: Selection, gate: Tier) -> Selection:
+    return replace(selection, gate=gate)
+
+
+def own_documents(selection: Selection) -> list[Fixture]:
+    """The project's fixtures that a selection is about."""
+    kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
+    return fixtures.load(kinds, tuple(drivers.choose(selection.drivers)), selection.cases)
 
 
 @dataclass(slots=True)
@@ -81,8 +105,8 @@ def pairs(found: Columns, check: Check, selection: Selection) -> Iterator[tuple[
     names = found.names
     for i, first in enumerate(names):
         for j, second in enumerate(names):
-            wanted = {Direction.SELF: i == j, Direction.FORWARD: i < j, Direction.BACKWARD: i > j}[check.direction]
-            if wanted and (not selection.old or first in selection.old) and (
+            way = Direction.SELF if i == j else Direction.FORWARD if i < j else Direction.BACKWARD
+            if way in check.directions and (not selection.old or first in selection.old) and (
                 not selection.new or second in selection.new
             ):
                 yield first, second
@@ -162,10 +186,7 @@ class Runner:
         return None
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
-        verdict = changes.explain(verdict, key, self.found.products, ledger.entries())
-        if verdict.outcome in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
-            bad = verdict.worst >= Tier.BREAK
-            verdict = replace(verdict, outcome=Outcome.INCOMPATIBLE if bad else Outcome.COMPATIBLE)
+        verdict = explained(verdict, key, self.found)
         self.used |= {f.entry for f in verdict.findings if f.entry}
         shortened = tuple(_shortened(f) for f in verdict.findings)
         self.tallies[key].add(replace(verdict, findings=shortened), self.selection.gate)
@@ -190,6 +211,15 @@ class Runner:
         return self.selection.complete and not missing
 
 
+def explained(verdict: Verdict, key: CellKey, found: Columns) -> Verdict:
+    """A verdict with the change ledger applied; an entry's tier decides, so the outcome is taken anew."""
+    verdict = changes.explain(verdict, key, found.products, ledger.entries())
+    if verdict.outcome not in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
+        return verdict
+    bad = verdict.worst >= Tier.BREAK
+    return replace(verdict, outcome=Outcome.INCOMPATIBLE if bad else Outcome.COMPATIBLE)
+
+
 def _shortened(finding: Finding) -> Finding:
     if len(finding.old) <= LONG and len(finding.new) <= LONG:
         return finding
@@ -204,16 +234,19 @@ def run(
 ) -> Matrix:
     """Ask, judge, collect. The project's fixtures unless other documents are given."""
     found = found or columns_module.find(selection.releases)
-    chosen_drivers = drivers.choose(selection.drivers)
-    kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
-    if documents is None:
-        documents = fixtures.load(kinds, tuple(chosen_drivers), selection.cases)
+    documents = own_documents(selection) if documents is None else list(documents)
+    with opened(found) as answers:
+        runner = Runner(selection, found, answers, progress)
+        runner.run(documents)
+        return runner.matrix()
+
+
+@contextmanager
+def opened(found: Columns) -> Iterator[Answers]:
+    """Answers over the user's cache, with the probes ended at the end whatever happens."""
     cache = Cache(paths.cache_dir() / "answers.sqlite")
     try:
         with Prober() as prober:
-            answers = Answers(found, chosen_drivers, cache, prober, Schemas(found))
-            runner = Runner(selection, found, answers, progress)
-            runner.run(list(documents))
-            return runner.matrix()
+            yield Answers(found, drivers.every(), cache, prober, Schemas(found))
     finally:
         cache.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -27,6 +28,12 @@ ETC = {
 
 def available() -> bool:
     return shutil.which("bwrap") is not None
+
+
+def works() -> bool:
+    """Whether a sandbox starts here at all (user namespaces may be forbidden)."""
+    probe = ["bwrap", "--ro-bind", "/", "/", "--unshare-user", "--unshare-net", "--unshare-pid", "true"]
+    return subprocess.run(probe, check=False, capture_output=True).returncode == 0
 
 
 def _overlay() -> Path:

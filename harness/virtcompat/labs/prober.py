@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from virtcompat.errors import LabError
 from virtcompat.labs import Lab
 from virtcompat.labs.session import OpenFailed, Reply, Session, Start
 from virtcompat.model import Answer, Question, Setup
@@ -112,7 +113,7 @@ def _start(lab: Lab, setup: Setup, files: Mapping[str, str]) -> Start:
 
 def _request(asked: Asked, op: str) -> Reply:
     question, context = asked.question, dict(asked.question.context)
-    forms = [f for f in asked.setup.forms if op == "define" or f not in ("disk", "argv")]
+    forms = [f for f in asked.setup.forms if question.full or f not in ("disk", "argv")]
     disk = asked.setup.disk.replace("{domain}", context.get("domain_name", ""))
     request: Reply = {"op": op, "kind": question.kind, "forms": forms, "context": context, "disk": disk}
     if op == "dump":
@@ -166,3 +167,15 @@ def read_files(lab: Lab, pattern: str) -> dict[str, str]:
     finally:
         session.close()
     return dict(reply.get("texts") or {})
+
+
+def starts(lab: Lab, setup: Setup) -> str:
+    """Empty where a driver opens in a lab, else why it does not."""
+    session = Session(_start(lab, setup, {}))
+    try:
+        next(iter(session.ask([{"op": "identify"}])))
+    except LabError as error:
+        return error.message
+    finally:
+        session.close()
+    return ""

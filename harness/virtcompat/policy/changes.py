@@ -35,7 +35,7 @@ def _crosses(entry: Entry, key: CellKey, products: Products, case: str) -> bool 
         return False if entry.same_release and new >= entry.since else None
     if old < entry.since <= new:
         return False
-    return True if new < entry.since <= old and (entry.either_way or key.check in entry.checks) else None
+    return True if entry.either_way and new < entry.since <= old else None
 
 
 def _named(entry: Entry, case: str) -> bool:
@@ -44,15 +44,15 @@ def _named(entry: Entry, case: str) -> bool:
 
 def _explained(finding: Finding, crossed: Sequence[tuple[Entry, bool]]) -> Finding:
     for entry, backward in crossed:
-        if matches(entry, finding, backward):
+        if matches(entry, finding, backward=False) or (backward and matches(entry, finding, backward=True)):
             return replace(finding, entry=entry.id, tier=entry.tier, product=finding.product or entry.product)
     return finding
 
 
-def matches(entry: Entry, finding: Finding, backward: bool) -> bool:
+def matches(entry: Entry, finding: Finding, *, backward: bool) -> bool:
     """Whether a finding is an instance of this change; backwards, added and removed change places."""
     change, old, new = finding.change, finding.old, finding.new
-    if backward and entry.either_way:
+    if backward:
         change, old, new = MIRROR.get(change, change), new, old
     if change not in entry.change or not entry.where.match(finding.path):
         return False

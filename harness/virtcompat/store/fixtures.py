@@ -96,6 +96,12 @@ def _context(meta: Path, table: tables.Table) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def own_uuid(fixture: Fixture) -> list[str]:
+    """The UUID that a fixture pins for its object, if it pins one."""
+    found = documents.parse(fixture.text).findtext("uuid")
+    return [found.strip().lower().replace("-", "")] if found else []
+
+
 def corpus(root: Path, kinds: dict[str, str]) -> Iterator[Fixture]:
     """Every document below a directory as a fixture: kind from the root element, duplicates folded, random parts pinned.
 

@@ -1,0 +1,96 @@
+"""``lab``: make, add, list, remove, try."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import click
+
+from virtcompat.engine import labs as engine
+from virtcompat.errors import UsageError
+
+
+@click.group()
+def lab() -> None:
+    """Labs: where a release's real binaries run.
+
+    \b
+    Example:
+      virt-compat lab create debian-12
+    """
+
+
+@lab.command()
+@click.argument("names", nargs=-1)
+@click.option("--mirror", default="", help="Fetch from this Debian mirror instead of the one apt is configured for.")
+@click.option("--refresh", is_flag=True, help="Build again though the lab stands (to follow the mirror).")
+def create(names: tuple[str, ...], mirror: str, refresh: bool) -> int:  # noqa: FBT001
+    """Build labs from packages, about 20 s each; without NAMES those of the releases that come with the tool.
+
+    \b
+    Examples:
+      virt-compat lab create
+      virt-compat lab create debian-12-all --mirror http://mirror.example.org/debian
+    """
+    with ThreadPoolExecutor(2) as pool:
+        for line in pool.map(lambda name: engine.create(name, mirror, refresh=refresh), names or engine.shipped()):
+            click.echo(line, err=True)
+    return 0
+
+
+@lab.command()
+@click.argument("name")
+@click.option("--root", type=click.Path(exists=True, file_okay=False, resolve_path=True), help="An existing root.")
+@click.option("--command", "prefix", help="A command prefix, such as 'BUILD/run' of a libvirt build tree.")
+@click.option("--python", help="With --command: the interpreter that has the libvirt binding.")
+@click.option("--host", is_flag=True, help="This machine's own libvirt.")
+@click.option("--container", metavar="IMAGE", help="A container image (podman or docker).")
+@click.option("--ssh", metavar="HOST", help="Another host over ssh.")
+def add(  # noqa: PLR0913
+    name: str, root: str | None, prefix: str | None, python: str | None, host: bool, container: str | None, ssh: str | None  # noqa: FBT001
+) -> int:
+    """Add a release of your own called NAME; it is a column of the matrix like any other.
+
+    \b
+    Examples:
+      virt-compat lab add libvirt-git --command ~/libvirt/build/run
+      virt-compat lab add old-host --root /mnt/old-host
+    """
+    ways = {
+        "root": {"path": root}, "command": {"prefix": prefix, "python": python}, "host": {} if host else None,
+        "container": {"image": container}, "ssh": {"host": ssh},
+    }  # fmt: skip
+    given = {k: {o: v for o, v in w.items() if v} for k, w in ways.items() if w is not None}
+    chosen = {k: w for k, w in given.items() if w or k == "host"}
+    if len(chosen) != 1:
+        raise UsageError("say how the lab is entered, in one way", "--root, --command, --host, --container or --ssh")
+    click.echo(engine.add(name, *next(iter(chosen.items()))))
+    return 0
+
+
+@lab.command("list")
+def list_labs() -> int:
+    """List every release with its lab.
+
+    \b
+    Example:
+      virt-compat lab list
+    """
+    for line in engine.listing():
+        click.echo(line)
+    return 0
+
+
+@lab.command()
+@click.argument("names", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> int:
+    """Remove labs, or releases of your own. Their answers stay in the cache.
+
+    \b
+    Example:
+      virt-compat lab remove debian-12-all
+    """
+    for name in names:
+        for line in engine.remove(name):
+            click.echo(line)
+    return 0

@@ -1,0 +1,109 @@
+"""``matrix``, ``run`` and ``publish``: ask, judge, print, write reports/."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from virtcompat import renderers
+from virtcompat.cli import options as shared
+from virtcompat.engine import run as engine
+from virtcompat.engine import verdicts
+from virtcompat.model import Matrix, Tier
+from virtcompat.renderers.text import TextRenderer
+from virtcompat.store import paths
+
+
+def _print(matrix: Matrix, form: str) -> None:
+    if form == "text":
+        width = shutil.get_terminal_size((120, 40)).columns
+        color = sys.stdout.isatty()
+        click.echo(TextRenderer(max(width, 80), color).render(matrix), nl=False)
+    else:
+        click.echo(renderers.every()[form].render(matrix), nl=False)
+
+
+@click.command()
+@shared.selecting
+@click.option("--corpus", type=click.Path(exists=True, file_okay=False), help="XML documents instead of fixtures/.")
+@click.option("--beside", is_flag=True, help="With --corpus: the project's fixtures as well.")
+@click.option("--format", "form", default="text", type=click.Choice(sorted(renderers.every())), help="What to print.")
+@click.option("--fail-on", default="break", type=click.Choice(shared.GATES), help="Exit 1 from this tier upwards.")
+@click.option("--reports", type=click.Path(file_okay=False), help="Write the matrix in every format there.")
+def matrix(form: str, fail_on: str, corpus: str | None, beside: bool, reports: str | None, **options: Any) -> int:  # noqa: FBT001
+    """Ask the releases and print the compatibility matrix, release by release.
+
+    \b
+    Examples:
+      virt-compat matrix
+      virt-compat matrix --driver qemu --kind domain --old debian-11 --format markdown
+      virt-compat matrix --corpus /etc/libvirt/qemu --check upgrade-disk
+
+    A square reads "12 of 196": 12 of the 196 documents asked are incompatible; below it the worst tier.
+    """
+    gate = Tier.named(fail_on) if fail_on != "none" else Tier.BREAK
+    documents = shared.corpus(corpus)
+    selection = engine.gated(shared.selection(options), gate)
+    if documents is not None and beside:
+        documents += engine.own_documents(selection)
+    with shared.bar("asking") as progress:
+        found = engine.run(selection, documents, progress)
+    _print(found, form)
+    if reports:
+        publish_to(Path(reports), found)
+    return verdicts.exit_code(found, judged=fail_on != "none")
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> int:
+    """Run the suites as CI sees them: pytest, one item a matrix cell.
+
+    \b
+    Example:
+      virt-compat run -- -k 'upgrade-disk and qemu' -q
+    """
+    import pytest
+
+    folder = paths.data_root() / "suites"
+    return int(pytest.main([str(folder), "-p", "no:cacheprovider", *arguments]))
+
+
+@click.command()
+@click.option("--to", "target", type=click.Path(file_okay=False), help="Where; default reports/ of the checkout.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 where the published files would change.")
+def publish(target: str | None, only_check: bool) -> int:  # noqa: FBT001
+    """Regenerate the published matrices in reports/.
+
+    \b
+    Example:
+      virt-compat publish
+    """
+    folder = Path(target) if target else paths.data_root() / "reports"
+    with shared.bar("asking") as progress:
+        found = engine.run(engine.Selection(), None, progress)
+    _print(found, "text")
+    changed = publish_to(folder, found, dry=only_check)
+    for name in changed:
+        click.echo(f"{'would change' if only_check else 'wrote'}: {folder / name}", err=True)
+    code = verdicts.exit_code(found, judged=False)
+    return 1 if only_check and changed and code == 0 else code
+
+
+def publish_to(folder: Path, found: Matrix, *, dry: bool = False) -> list[str]:
+    """Write the matrix in every format; returns the files whose content is not what it was."""
+    changed = []
+    if not dry:
+        folder.mkdir(parents=True, exist_ok=True)
+    for renderer in renderers.every().values():
+        file = folder / f"matrix.{renderer.suffix}"
+        text = renderer.render(verdicts.publishable(found))
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            changed.append(file.name)
+            if not dry:
+                file.write_text(text, encoding="utf-8")
+    return changed

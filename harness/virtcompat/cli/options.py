@@ -1,0 +1,75 @@
+"""Options that several commands share, and the progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from virtcompat.engine.run import Selection
+from virtcompat.errors import UsageError
+from virtcompat.model import Tier
+from virtcompat.store import fixtures
+
+GATES = [t.label for t in Tier if t > Tier.IDENTICAL] + ["none"]
+#: A tier that no finding reaches: report, do not judge.
+NEVER = 99
+
+_SELECTION = [
+    click.option("--check", "checks", multiple=True, help="Only this check (repeatable)."),
+    click.option("--kind", "kinds", multiple=True, help="Only this kind of document (repeatable)."),
+    click.option("--driver", "drivers", multiple=True, help="Only this driver (repeatable)."),
+    click.option("--release", "releases", multiple=True, help="Only these releases as columns (repeatable)."),
+    click.option("--old", multiple=True, help="Only pairs that start at this release (repeatable)."),
+    click.option("--new", multiple=True, help="Only pairs that end at this release (repeatable)."),
+    click.option("--case", "cases", multiple=True, help="Only fixtures matching this pattern, such as 'disk-*'."),
+]
+
+Command = Callable[..., Any]
+
+
+def selecting(command: Command) -> Command:
+    """Add the options that narrow a run."""
+    for option in reversed(_SELECTION):
+        command = option(command)
+    return command
+
+
+def selection(options: dict[str, Any]) -> Selection:
+    """The selection of those options, checked for names that do not exist."""
+    from virtcompat.engine.run import validated
+
+    return validated(Selection(**{k: tuple(options[k]) for k in ("checks", "kinds", "drivers", "releases", "old", "new", "cases")}))
+
+
+def corpus(folder: str | None) -> list[Any] | None:
+    """The documents of ``--corpus``; None where the project's fixtures are meant."""
+    if folder is None:
+        return None
+    found = list(fixtures.corpus(Path(folder)))
+    if not found:
+        raise UsageError(f"{folder}: no document of a known kind below it", "name a directory with libvirt XML files")
+    return found
+
+
+@contextmanager
+def bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, with a rate; silent where nobody watches."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda done, of: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None, rate="")
+
+        def advance(done: int, of: int) -> None:
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed or 0
+            progress.update(task, completed=done, total=of, rate=f"{speed:,.0f} cells/s" if speed else "")
+
+        yield advance

@@ -1,0 +1,71 @@
+"""What can be done with labs: create, add, list, remove."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from virtcompat.engine.columns import own_versions
+from virtcompat.errors import UsageError
+from virtcompat.labs import build, open_lab
+from virtcompat.model import NotHere
+from virtcompat.store import paths, releases
+
+
+def shipped() -> list[str]:
+    return [r.name for r in releases.shipped()]
+
+
+def create(name: str, mirror: str, *, refresh: bool) -> str:
+    """Build one lab; returns a line that says what stands now."""
+    release = releases.find(name)
+    if not release.suite:
+        raise UsageError(f"{name} is not built from packages", "its lab is entered as it was added")
+    standing = build.find(release)
+    made = build.create(release, mirror, refresh=refresh)
+    libvirt = made.versions.get("libvirt0", "?")
+    word = "stands already" if standing and not refresh else "built"
+    return f"{name}: {word}; {len(made.versions)} packages, libvirt {libvirt}, QEMU {made.versions['qemu-system-x86']}"
+
+
+def add(name: str, kind: str, how: Mapping[str, str]) -> str:
+    """Write a release of the user's own and try it; nothing is kept where it does not start."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name) or name in shipped():
+        remedy = "use lower-case letters, digits, '.', '+' and '-', and no shipped release's name"
+        raise UsageError(f"'{name}' cannot be a release's name", remedy)
+    file = paths.config_dir() / "releases" / f"{name}.toml"
+    lab = open_lab(releases.Release(name, lab={"kind": kind, **how}))
+    if isinstance(lab, NotHere):
+        raise UsageError(f"{name}: {lab.reason}", lab.remedy)
+    libvirt, qemu = own_versions(releases.Release(name), lab)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"name = {json.dumps(name)}", "", "[lab]", f"kind = {json.dumps(kind)}"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in how.items()]
+    lines += ["", "[products]", f"libvirt = {json.dumps(libvirt)}", f"qemu = {json.dumps(qemu)}"]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"{name}: libvirt {libvirt}, QEMU {qemu or 'none'}; now a column of every matrix"
+
+
+def listing() -> Iterator[str]:
+    """One line a release and flavour: what is here, or what to do."""
+    for release in releases.every():
+        for name in (release.name, *(f"{release.name}-{f}" for f in release.flavours)):
+            lab = open_lab(releases.find(name))
+            if isinstance(lab, NotHere):
+                yield f"{name}: {lab.reason}; {lab.remedy}"
+            else:
+                libvirt, qemu = own_versions(release, lab)
+                yield f"{name}: libvirt {libvirt}, QEMU {qemu or 'none'}"
+
+
+def remove(name: str) -> list[str]:
+    """Remove a lab's files, or a user's release; UsageError where there is neither."""
+    file = paths.config_dir() / "releases" / f"{name}.toml"
+    if file.exists():
+        file.unlink()
+        return [f"{name}: no longer a release"]
+    gone = build.remove(releases.find(name))
+    if not gone:
+        raise UsageError(f"{name} has no lab here", "see 'virt-compat lab list'")
+    return [f"removed {folder}" for folder in gone]

@@ -1,0 +1,30 @@
+"""What a whole matrix comes to: an exit code, and the form in which it is published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from virtcompat.model import Matrix, Outcome
+
+
+def exit_code(matrix: Matrix, *, judged: bool) -> int:
+    """The exit code of a run: tool failure before breaks, breaks before what could not be asked.
+
+    4 a cell is broken; 1 an unexplained finding at the gate's tier or a stale ledger entry (only where ``judged``);
+    3 nothing was asked, or a whole cell could not be; 0 else.
+    """
+    counts: Counter[Outcome] = Counter()
+    for cell in matrix.cells:
+        counts.update(cell.counts)
+    if counts[Outcome.BROKEN]:
+        return 4
+    if judged and (matrix.stale or any(c.unexplained for c in matrix.cells)):
+        return 1
+    asked = counts[Outcome.COMPATIBLE] + counts[Outcome.INCOMPATIBLE]
+    return 3 if not asked or any(c.outcome is Outcome.NOT_HERE for c in matrix.cells) else 0
+
+
+def publishable(matrix: Matrix) -> Matrix:
+    """The matrix without what differs from run to run though nothing changed: where its answers came from."""
+    return replace(matrix, asked=0, cached=0, replayed=0)
