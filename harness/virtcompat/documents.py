@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 from lxml import etree
@@ -44,6 +45,7 @@ def parse(text: str) -> etree._Element:
     return root
 
 
+@lru_cache(maxsize=2048)
 def canonical(text: str) -> bytes:
     """The bytes that two writings of the same tree share (C14N without comments and indentation)."""
     return bytes(etree.tostring(parse(text), method="c14n"))

@@ -76,13 +76,14 @@ def differences(old: Facts, new: Facts) -> Iterator[tuple[str, Change, str, str]
     """(path, change, old value, new value), sorted by path; a whole added or removed element is one difference."""
     if old == new:
         return
-    delta = DeepDiff(old, new, view="tree", threshold_to_diff_deeper=0)
-    added = {item.path(output_format="list")[0] for item in delta.get("dictionary_item_added", ())}
-    removed = {item.path(output_format="list")[0] for item in delta.get("dictionary_item_removed", ())}
-    changed = {item.path(output_format="list")[0] for item in delta.get("values_changed", ())}
-    # An element that was empty and now has content has not gone: what was put into it is the difference.
-    added -= {p for p in added if not new[p] and p in _elements(old)}
-    removed -= {p for p in removed if not old[p] and p in _elements(new)}
+    # Hand deepdiff only what differs: over whole maps it is twenty times slower than everything else here.
+    same = old.items() & new.items()
+    before, after = (dict(side.items() - same) for side in (old, new))
+    delta = DeepDiff(before, after, view="tree", threshold_to_diff_deeper=0)
+    added, removed, changed = (
+        {item.path(output_format="list")[0] for item in delta.get(group, ())}
+        for group in ("dictionary_item_added", "dictionary_item_removed", "values_changed")
+    )
     rows = [(p, Change.CHANGED, old[p], new[p]) for p in changed]
     rows += [(p, Change.ADDED, "", v) for p, v in _folded(added, new, old)]
     rows += [(p, Change.REMOVED, v, "") for p, v in _folded(removed, old, new)]
@@ -91,10 +92,14 @@ def differences(old: Facts, new: Facts) -> Iterator[tuple[str, Change, str, str]
 
 def _folded(paths: set[str], there: Facts, elsewhere: Facts) -> Iterator[tuple[str, str]]:
     """Fold the facts of an element that the other side lacks altogether into one, with the facts as its value."""
+    if not paths:
+        return
     other = _elements(elsewhere)
     groups: dict[str, list[str]] = {}
     for path in sorted(paths):
-        groups.setdefault(_top(path, other), []).append(path)
+        # An element that is empty here and has content there is on both sides: the content is the difference.
+        if there[path] or path not in other:
+            groups.setdefault(_top(path, other), []).append(path)
     for top, members in groups.items():
         if members == [top]:
             yield top, there[top]
@@ -123,6 +128,8 @@ def _top(path: str, other: set[str]) -> str:
 
 def _last_slash(path: str) -> int:
     """The last slash that is not inside an identity."""
+    if "]" not in path:
+        return path.rfind("/")
     depth = 0
     for at in range(len(path) - 1, -1, -1):
         if path[at] == "]":

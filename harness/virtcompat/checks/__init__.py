@@ -142,7 +142,7 @@ def choose(names: tuple[str, ...]) -> dict[str, Check]:
 def compare(surface: Surface, old: str, new: str) -> Iterator[Finding]:
     """The findings between two writings: nothing where they are the same tree, else one a difference."""
     try:
-        if canonical(old) == canonical(new):
+        if old == new or canonical(old) == canonical(new):
             return
         before, after = surface.facts(old), surface.facts(new)
     except NotWellFormed as error:

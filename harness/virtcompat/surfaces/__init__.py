@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from virtcompat import registry
@@ -45,6 +46,10 @@ class DocumentSurface:
     normalise: Normalise | None = None
 
     def facts(self, text: str) -> Facts:
+        return _facts(self.name, text)
+
+    def read(self, text: str) -> Facts:
+        """The facts of a text, not remembered."""
         found = facts(text, self.keys, self.normalise)
         if not self.ignored:
             return found
@@ -56,6 +61,14 @@ class DocumentSurface:
             if re.search(pattern, path):
                 return {Change.ADDED: added, Change.REMOVED: removed}.get(change, changed)
         return {Change.ADDED: Tier.ADDITION}.get(change, Tier.BREAK)
+
+
+@lru_cache(maxsize=1024)
+def _facts(surface: str, text: str) -> Facts:
+    """A text takes part in many cells: its facts are taken once. Nobody changes the map."""
+    member = every()[surface]
+    assert isinstance(member, DocumentSurface)
+    return member.read(text)
 
 
 def every() -> dict[str, Surface]:
