@@ -21,14 +21,28 @@ Keys = Mapping[str, tuple[str, ...]]
 Normalise = Callable[[etree._Element], None]
 
 
-def facts(text: str, keys: Keys, normalise: Normalise | None = None) -> Facts:
-    """The facts of a document. Raises NotWellFormed."""
+def facts(text: str, keys: Keys, normalise: Normalise | None = None, ordered: tuple[str, ...] = ()) -> Facts:
+    """The facts of a document. Raises NotWellFormed.
+
+    ordered: names of elements whose order counts although they have an identity: it becomes a fact of its own,
+    ``/domain/devices/disk(order)``.
+    """
     root = parse(text)
     if normalise:
         normalise(root)
     found: Facts = {}
     _walk(root, "/" + _tag(root), keys, found)
+    for tag in ordered:
+        _order(root, tag, keys.get(tag, ()), found)
     return found
+
+
+def _order(root: etree._Element, tag: str, keys: tuple[str, ...], found: Facts) -> None:
+    members = [e for e in root.iter(tag) if e.getparent() is not None and e.getparent() in root]
+    if len(members) > 1:
+        found[f"/{_tag(root)}/{_tag(members[0].getparent())}/{tag}(order)"] = " ".join(
+            _identity(e, keys) for e in members
+        )
 
 
 def _tag(element: etree._Element) -> str:

@@ -77,7 +77,9 @@ class Case:
         products = self.products.get(release, {})
         asked = ("libvirt", "qemu") if self.driver == "qemu" else ("libvirt",)
         named = [
-            version(products[p]) >= version(versions[p]) for p in asked if p in versions and version(products.get(p, ""))
+            version(products[p]) >= version(versions[p])
+            for p in asked
+            if p in versions and version(products.get(p, ""))
         ]
         return all(named) if every else any(named)
 

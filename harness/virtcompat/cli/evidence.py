@@ -75,16 +75,18 @@ def diff(old: str, new: str, case: str | None, drivers: tuple[str, ...], kinds: 
     selection = engine.Selection((), kinds, drivers, (), (old,), (new,), (case,) if case else ())
     matrix = engine.run(engine.validated(selection))
     if not any(c.asked for c in matrix.cells):
-        raise UsageError(f"nothing was asked between {old} and {new}", "check the case's name, and 'virt-compat doctor'")
+        raise UsageError(
+            f"nothing was asked between {old} and {new}", "check the case's name, and 'virt-compat doctor'"
+        )
     for check in sorted({c.key.check for c in matrix.cells}):
         cells = [c for c in matrix.cells if c.key.check == check]
         found = causes(cells, Tier.ADDITION)
         asked = sum(c.asked for c in cells)
-        click.echo(f"\n{check}: {asked} asked, {sum(c.counts.get(Outcome.INCOMPATIBLE, 0) for c in cells)} incompatible")
+        click.echo(
+            f"\n{check}: {asked} asked, {sum(c.counts.get(Outcome.INCOMPATIBLE, 0) for c in cells)} incompatible"
+        )
         for cause in found:
             cases = cause.cases[0] + (f" and {len(cause.cases) - 1} more" if len(cause.cases) > 1 else "")
             entry = f" <{cause.finding.entry}>" if cause.finding.entry else ""
             click.echo(f"  {cause.finding.tier.label}: {sentence(cause.finding)} [{cases}]{entry}")
     return 0
-
-

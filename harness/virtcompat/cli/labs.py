@@ -47,7 +47,13 @@ def create(names: tuple[str, ...], mirror: str, refresh: bool) -> int:  # noqa: 
 @click.option("--container", metavar="IMAGE", help="A container image (podman or docker).")
 @click.option("--ssh", metavar="HOST", help="Another host over ssh.")
 def add(  # noqa: PLR0913
-    name: str, root: str | None, prefix: str | None, python: str | None, host: bool, container: str | None, ssh: str | None  # noqa: FBT001
+    name: str,
+    root: str | None,
+    prefix: str | None,
+    python: str | None,
+    host: bool,
+    container: str | None,
+    ssh: str | None,  # noqa: FBT001
 ) -> int:
     """Add a release of your own called NAME; it is a column of the matrix like any other.
 

@@ -75,7 +75,9 @@ def run(arguments: tuple[str, ...]) -> int:
 
 @click.command()
 @click.option("--to", "target", type=click.Path(file_okay=False), help="Where; default reports/ of the checkout.")
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 where the published files would change.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; exit 1 where the published files would change."
+)
 def publish(target: str | None, only_check: bool) -> int:  # noqa: FBT001
     """Regenerate the published matrices in reports/.
 

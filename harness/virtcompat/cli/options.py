@@ -44,7 +44,9 @@ def selection(options: dict[str, Any]) -> Selection:
     """The selection of those options, checked for names that do not exist."""
     from virtcompat.engine.run import validated
 
-    return validated(Selection(**{k: tuple(options[k]) for k in ("checks", "kinds", "drivers", "releases", "old", "new", "cases")}))
+    return validated(
+        Selection(**{k: tuple(options[k]) for k in ("checks", "kinds", "drivers", "releases", "old", "new", "cases")})
+    )
 
 
 def corpus(folder: str | None) -> list[Any] | None:

@@ -106,7 +106,9 @@ def _flavour(release: Release, flavour: str) -> Lab | NotHere:
         return lab
     recorded = build.identity(release, provenance.packages[flavour])
     if recorded != build.identity(release, lab.versions):
-        return NotHere(f"the lab {variant.name} has other versions than its golden records", "see 'virt-compat lab list'")
+        return NotHere(
+            f"the lab {variant.name} has other versions than its golden records", "see 'virt-compat lab list'"
+        )
     return lab
 
 

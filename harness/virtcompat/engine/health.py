@@ -30,8 +30,13 @@ def examine() -> Iterator[tuple[bool, str]]:
         yield False, f"Debian mirror: {error.message}; {error.remedy}"
     free = shutil.disk_usage(paths.cache_dir()).free
     yield free > ROOM, f"cache {paths.cache_dir()}: {free >> 30} GiB free (four labs take 1.5 GiB)"
-    yield bwrap.available() and bwrap.works(), "user namespaces: a sandbox starts" if bwrap.available() and bwrap.works() else (
-        "user namespaces: a sandbox does not start; allow them (sysctl kernel.unprivileged_userns_clone=1) or be root"
+    yield (
+        bwrap.available() and bwrap.works(),
+        "user namespaces: a sandbox starts"
+        if bwrap.available() and bwrap.works()
+        else (
+            "user namespaces: a sandbox does not start; allow them (sysctl kernel.unprivileged_userns_clone=1) or be root"
+        ),
     )
     found = columns.find()
     for column in found.columns:
@@ -42,7 +47,10 @@ def examine() -> Iterator[tuple[bool, str]]:
 
 def _column(found: columns.Columns, name: str) -> Iterator[tuple[bool, str]]:
     recorded = golden.provenance(name)
-    yield recorded is not None, f"{name}: golden records {'of libvirt ' + recorded.products['libvirt'] if recorded else 'none; virt-compat record ' + name}"
+    yield (
+        recorded is not None,
+        f"{name}: golden records {'of libvirt ' + recorded.products['libvirt'] if recorded else 'none; virt-compat record ' + name}",
+    )
     for (column, flavour), lab in found.labs.items():
         label = f"{name} lab{' ' + flavour if flavour else ''}"
         if column != name:

@@ -46,9 +46,7 @@ def record(name: str, progress: Callable[[int, int], None] = lambda done, of: No
     return recorder.finish(provenance)
 
 
-def _documents(
-    name: str, found: Columns, recorder: golden.Recorder, progress: Callable[[int, int], None]
-) -> None:
+def _documents(name: str, found: Columns, recorder: golden.Recorder, progress: Callable[[int, int], None]) -> None:
     every_driver, every_surface = drivers.every(), surfaces.every()
     questions: list[Question] = []
     for fixture in fixtures.load(tuple(every_surface), tuple(every_driver)):

@@ -106,8 +106,10 @@ def pairs(found: Columns, check: Check, selection: Selection) -> Iterator[tuple[
     for i, first in enumerate(names):
         for j, second in enumerate(names):
             way = Direction.SELF if i == j else Direction.FORWARD if i < j else Direction.BACKWARD
-            if way in check.directions and (not selection.old or first in selection.old) and (
-                not selection.new or second in selection.new
+            if (
+                way in check.directions
+                and (not selection.old or first in selection.old)
+                and (not selection.new or second in selection.new)
             ):
                 yield first, second
 
@@ -143,8 +145,7 @@ class Runner:
             planned.setdefault((key.kind, key.driver), []).append(key)
             self.tallies[key] = Tally()
         work = [
-            (kind, driver, [d for d in documents if d.kind == kind and driver in d.drivers])
-            for kind, driver in planned
+            (kind, driver, [d for d in documents if d.kind == kind and driver in d.drivers]) for kind, driver in planned
         ]
         total = sum(len(chosen) * len(planned[kind, driver]) for kind, driver, chosen in work)
         for kind, driver, chosen in work:

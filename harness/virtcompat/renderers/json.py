@@ -20,7 +20,14 @@ class JsonRenderer:
             "schema": "virt-compat/matrix/1",
             "gate": matrix.gate.label,
             "columns": [
-                {"name": c.name, "libvirt": c.libvirt, "qemu": c.qemu, "golden": c.golden, "live": c.live, "note": c.note}
+                {
+                    "name": c.name,
+                    "libvirt": c.libvirt,
+                    "qemu": c.qemu,
+                    "golden": c.golden,
+                    "live": c.live,
+                    "note": c.note,
+                }
                 for c in matrix.columns
             ],
             "cells": [_cell(c) for c in matrix.cells if any(c.counts.values())],

@@ -48,7 +48,9 @@ def _grid(title: str, names: list[str], grid: dict[tuple[str, str], Square], x: 
         at = x + LEFT + i * (SIDE + GAP) + SIDE // 2
         parts.append(f'<text x="{at}" y="{y + 48}" font-size="10" text-anchor="middle" fill="#57606a">{label}</text>')
         at = y + TOP + i * (26 + GAP) + 17
-        parts.append(f'<text x="{x + LEFT - 8}" y="{at}" font-size="10" text-anchor="end" fill="#57606a">{label}</text>')
+        parts.append(
+            f'<text x="{x + LEFT - 8}" y="{at}" font-size="10" text-anchor="end" fill="#57606a">{label}</text>'
+        )
         for j, other in enumerate(names):
             square = grid.get((name, other))
             left, top = x + LEFT + j * (SIDE + GAP), y + TOP + i * (26 + GAP)
@@ -62,7 +64,7 @@ def _square(square: Square | None, pair: str, left: int, top: int) -> list[str]:
     tip = f"{pair}: {square.label}" + (f", {square.worst.label}" if square.worst > Tier.IDENTICAL else "")
     color = "#1f2328" if square.outcome in (Outcome.NOT_APPLICABLE, Outcome.NOT_HERE) else "#ffffff"
     return [
-        f'<g aria-label={quoteattr(tip)}><title>{escape(tip)}</title>',
+        f"<g aria-label={quoteattr(tip)}><title>{escape(tip)}</title>",
         f'<rect x="{left}" y="{top}" width="{SIDE}" height="26" rx="3" fill="{FILL[square.outcome]}"/>',
         f'<text x="{left + SIDE // 2}" y="{top + 17}" font-size="10" text-anchor="middle" fill="{color}">'
         f"{escape(square.label)}</text></g>",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from virtcompat.model import Answer
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, lab TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID"
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, lab TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID"
+)
 
 
 class Cache:

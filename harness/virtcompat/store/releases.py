@@ -44,7 +44,7 @@ def _read(file: Path) -> Release:
     table = tables.read(file)
     tables.check_keys(file, table, KEYS, ("name",))
     if table["name"] != file.stem:
-        remedy = f"rename the file or set name = \"{file.stem}\""
+        remedy = f'rename the file or set name = "{file.stem}"'
         raise BadData(file, f"name '{table['name']}' differs from the file's", remedy, tables.line_of(file, "name"))
     flavours = {name: tuple(extra["packages"]) for name, extra in table.get("flavours", {}).items()}
     return Release(

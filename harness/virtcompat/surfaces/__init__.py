@@ -34,7 +34,8 @@ class DocumentSurface:
     """A document kind given as data.
 
     keys: element -> candidates for its identity among its siblings; ignored: patterns of paths that are
-    neither right nor wrong (the object's own run-time state); rules: first match gives the tier.
+    neither right nor wrong (the object's own run-time state); rules: first match gives the tier; ordered:
+    elements whose order among their likes has meaning though they have an identity.
     """
 
     name: str
@@ -44,13 +45,14 @@ class DocumentSurface:
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()
     normalise: Normalise | None = None
+    ordered: tuple[str, ...] = ()
 
     def facts(self, text: str) -> Facts:
         return _facts(self.name, text)
 
     def read(self, text: str) -> Facts:
         """The facts of a text, not remembered."""
-        found = facts(text, self.keys, self.normalise)
+        found = facts(text, self.keys, self.normalise, self.ordered)
         if not self.ignored:
             return found
         pattern = re.compile("|".join(self.ignored))

@@ -75,6 +75,8 @@ RULES: tuple[Rule, ...] = (
     (r"^/domain/(name|uuid)$", G, G, G),
     (r"^/domain/(title|description|metadata)\b", B, A, B),
     (r"^/domain/@type$", G, G, G),
+    # Without an explicit boot order firmware tries disks and network cards in the order of the document.
+    (r"\(order\)$", R, A, A),
     # Where and how the host runs it: resources, labels, paths. A value lost or changed is the user's loss.
     (r"^/domain/(resource|memtune|blkiotune|cputune|numatune|seclabel|iothreads|iothreadids|defaultiothread)\b", B, A, B),
     (r"^/domain/(memoryBacking|perf|keywrap|throttlegroups|on_\w+|idmap|iommufd)\b", B, A, B),
@@ -105,4 +107,5 @@ SURFACE: Surface = DocumentSurface(
     keys=KEYS,
     rules=RULES,
     normalise=to_bytes,
+    ordered=("disk", "interface"),
 )

@@ -8,6 +8,14 @@ SURFACE: Surface = DocumentSurface(
     name="network",
     summary="Virtual networks",
     schema="network.rng",
-    keys={"ip": ("@address",), "host": ("@name", "@mac", "@ip"), "portgroup": ("@name",), "route": ("@address",), "tag": ("@id",), "srv": ("@service",), "txt": ("@name",)},
+    keys={
+        "ip": ("@address",),
+        "host": ("@name", "@mac", "@ip"),
+        "portgroup": ("@name",),
+        "route": ("@address",),
+        "tag": ("@id",),
+        "srv": ("@service",),
+        "txt": ("@name",),
+    },
     rules=(),
 )

@@ -10,5 +10,8 @@ SURFACE: Surface = DocumentSurface(
     schema="storagevol.rng",
     keys={"feature": (".",)},
     rules=(),
-    ignored=(r"^/volume/(target|backingStore)/timestamps\b", r"^/volume/physical\b",),
+    ignored=(
+        r"^/volume/(target|backingStore)/timestamps\b",
+        r"^/volume/physical\b",
+    ),
 )
