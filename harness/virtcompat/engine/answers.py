@@ -7,11 +7,12 @@ import json
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from virtcompat.drivers import Driver
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.schemas import Schemas
-from virtcompat.labs import Lab
+from virtcompat.labs import Lab, bwrap
 from virtcompat.labs.prober import Asked, Prober
 from virtcompat.labs.session import PROBE
 from virtcompat.model import Answer, NotHere, Question, Setup
@@ -23,7 +24,9 @@ Answered = dict[Question, Answer | NotHere]
 
 
 def probe_digest() -> str:
-    return hashlib.sha256(PROBE.read_bytes()).hexdigest()
+    """Digest of what asks: the probe and the sandbox it runs in. Another one asks everything anew."""
+    sandbox = Path(bwrap.__file__).read_bytes()
+    return hashlib.sha256(PROBE.read_bytes() + sandbox).hexdigest()
 
 
 @dataclass(slots=True)

@@ -93,6 +93,8 @@ def command(root: Path, daemon: bool, cache: Path | None, shown: tuple[str, ...]
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/home", "XDG_RUNTIME_DIR": "/run", "LC_ALL": "C.UTF-8",
         "XDG_CONFIG_HOME": "/home/config", "XDG_CACHE_HOME": "/home/cache", "PYTHONDONTWRITEBYTECODE": "1",
+        # Nothing spawns a session daemon to ask it about networks or secrets, and waits seconds for it.
+        "LIBVIRT_AUTOSTART": "0",
     }  # fmt: skip
     for name, value in environment.items():
         argv += ["--setenv", name, value]
