@@ -16,18 +16,17 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import click
-
 from virtcompat import checks, drivers, surfaces
 from virtcompat.engine import columns
 from virtcompat.labs import build, bwrap, open_lab
 from virtcompat.labs.prober import Asked, Prober
-from virtcompat.model import Answer, NotHere, Question
+from virtcompat.model import Answer, Fixture, NotHere, Question
 from virtcompat.store import fixtures, paths, releases
 
 WANTED = 20
 
 
-def probe_rate(release: str, driver: str, documents: list[fixtures.Fixture]) -> float:
+def probe_rate(release: str, driver: str, documents: list[Fixture]) -> float:
     """Documents a second through one probe, its start included."""
     lab = open_lab(releases.find(release))
     if isinstance(lab, NotHere):
@@ -53,7 +52,7 @@ def process_rate(release: str, command: str, folder: Path, count: int) -> float:
     """Documents a second with one process each, all started by one shell inside one sandbox."""
     made = build.find(releases.find(release))
     assert made is not None
-    script = f'ok=0; for file in {folder}/*.xml; do {command} >/dev/null 2>&1 && ok=$((ok + 1)); done; echo $ok'
+    script = f"ok=0; for file in {folder}/*.xml; do {command} >/dev/null 2>&1 && ok=$((ok + 1)); done; echo $ok"
     argv = [*bwrap.command(made.folder / "root", daemon=False, cache=None, shown=(str(folder),)), "sh", "-c", script]
     started = time.perf_counter()
     done = subprocess.run(argv, check=True, capture_output=True, text=True)
@@ -84,7 +83,9 @@ def main(release: str, driver: str, count: int) -> None:
     click.echo(f"{len(documents)} domain documents on {release}")
     click.echo(f"probe ({driver} driver, every form): {probe:8.1f} documents/s")
     for peer, rate in peers.items():
-        click.echo(f"{peer + ', one process each':36}{rate:8.1f} documents/s; the probe is {probe / rate:.0f} times faster")
+        click.echo(
+            f"{peer + ', one process each':36}{rate:8.1f} documents/s; the probe is {probe / rate:.0f} times faster"
+        )
     sys.exit(0 if all(probe / rate >= WANTED for rate in peers.values()) else 1)
 
 

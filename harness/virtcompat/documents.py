@@ -95,7 +95,7 @@ def check_root(file: Path, text: str, kind: str) -> None:
 def name_of(text: str) -> str:
     """The name a document gives its object, as an element or (network filters) as an attribute."""
     root = parse(text)
-    return root.findtext("name") or root.get("name", "")
+    return root.findtext("name") or root.get("name") or ""
 
 
 def mac_of(digest: str, number: int) -> str:
@@ -135,6 +135,7 @@ def pin(text: str) -> tuple[str, str]:
 def _put_first(root: etree._Element, tag: str, text: str) -> None:
     element = root.find(tag)
     if element is None:
-        element = etree.Element(tag)
-        root.insert(0, element)
-    element.text = text
+        root.insert(0, etree.Element(tag))
+        root[0].text = text
+    else:
+        element.text = text

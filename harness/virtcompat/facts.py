@@ -38,11 +38,10 @@ def facts(text: str, keys: Keys, normalise: Normalise | None = None, ordered: tu
 
 
 def _order(root: etree._Element, tag: str, keys: tuple[str, ...], found: Facts) -> None:
-    members = [e for e in root.iter(tag) if e.getparent() is not None and e.getparent() in root]
-    if len(members) > 1:
-        found[f"/{_tag(root)}/{_tag(members[0].getparent())}/{tag}(order)"] = " ".join(
-            _identity(e, keys) for e in members
-        )
+    for parent in root:
+        members = parent.findall(tag)
+        if len(members) > 1:
+            found[f"/{_tag(root)}/{_tag(parent)}/{tag}(order)"] = " ".join(_identity(e, keys) for e in members)
 
 
 def _tag(element: etree._Element) -> str:
@@ -52,14 +51,12 @@ def _tag(element: etree._Element) -> str:
 
 def _walk(element: etree._Element, path: str, keys: Keys, found: Facts) -> None:
     for name, value in element.attrib.items():
-        found[f"{path}/@{name}"] = str(value)
-    text = (element.text or "").strip()
+        found[f"{path}/@{name!s}"] = str(value)
+    text = str(element.text or "").strip()
     if text or (not len(element) and not element.attrib):
         found[path] = text
     seen: dict[str, int] = {}
     for child in element:
-        if not isinstance(child.tag, str):
-            continue
         tag = _tag(child)
         identity = _identity(child, keys.get(tag, ()))
         label = f"{tag}[{identity}]" if identity else tag

@@ -73,7 +73,7 @@ class Case:
         """Whether the release is as new as every ``since`` of the fixture."""
         return not self.fixture.since or self._reached(release, self.fixture.since, every=True)
 
-    def _reached(self, release: str, versions: Mapping[str, str], every: bool = False) -> bool:  # noqa: FBT001, FBT002
+    def _reached(self, release: str, versions: Mapping[str, str], every: bool = False) -> bool:
         products = self.products.get(release, {})
         asked = ("libvirt", "qemu") if self.driver == "qemu" else ("libvirt",)
         named = [

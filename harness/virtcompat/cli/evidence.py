@@ -29,7 +29,7 @@ def explain(cell: str, form: str) -> int:
     if name:
         _show(evidence.case(key, name), form)
         return 0
-    found, matrix = evidence.cell(key)
+    found = evidence.cell(key)
     if form == "json":
         counts = {o.value: n for o, n in found.counts.items()}
         click.echo(json.dumps({"cell": str(key), "outcome": found.outcome, "counts": counts}, indent=1))

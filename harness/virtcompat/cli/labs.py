@@ -24,7 +24,7 @@ def lab() -> None:
 @click.argument("names", nargs=-1)
 @click.option("--mirror", default="", help="Fetch from this Debian mirror instead of the one apt is configured for.")
 @click.option("--refresh", is_flag=True, help="Build again though the lab stands (to follow the mirror).")
-def create(names: tuple[str, ...], mirror: str, refresh: bool) -> int:  # noqa: FBT001
+def create(names: tuple[str, ...], mirror: str, refresh: bool) -> int:
     """Build labs from packages, about 20 s each; without NAMES those of the releases that come with the tool.
 
     \b
@@ -46,14 +46,14 @@ def create(names: tuple[str, ...], mirror: str, refresh: bool) -> int:  # noqa: 
 @click.option("--host", is_flag=True, help="This machine's own libvirt.")
 @click.option("--container", metavar="IMAGE", help="A container image (podman or docker).")
 @click.option("--ssh", metavar="HOST", help="Another host over ssh.")
-def add(  # noqa: PLR0913
+def add(
     name: str,
     root: str | None,
     prefix: str | None,
     python: str | None,
     host: bool,
     container: str | None,
-    ssh: str | None,  # noqa: FBT001
+    ssh: str | None,
 ) -> int:
     """Add a release of your own called NAME; it is a column of the matrix like any other.
 

@@ -34,7 +34,7 @@ def _print(matrix: Matrix, form: str) -> None:
 @click.option("--format", "form", default="text", type=click.Choice(sorted(renderers.every())), help="What to print.")
 @click.option("--fail-on", default="break", type=click.Choice(shared.GATES), help="Exit 1 from this tier upwards.")
 @click.option("--reports", type=click.Path(file_okay=False), help="Write the matrix in every format there.")
-def matrix(form: str, fail_on: str, corpus: str | None, beside: bool, reports: str | None, **options: Any) -> int:  # noqa: FBT001
+def matrix(form: str, fail_on: str, corpus: str | None, beside: bool, reports: str | None, **options: Any) -> int:
     """Ask the releases and print the compatibility matrix, release by release.
 
     \b
@@ -47,7 +47,7 @@ def matrix(form: str, fail_on: str, corpus: str | None, beside: bool, reports: s
     """
     gate = Tier.named(fail_on) if fail_on != "none" else Tier.BREAK
     documents = shared.corpus(corpus)
-    selection = engine.gated(shared.selection(options), gate)
+    selection = shared.selection(options, gate)
     if documents is not None and beside:
         documents += engine.own_documents(selection)
     with shared.bar("asking") as progress:
@@ -78,7 +78,7 @@ def run(arguments: tuple[str, ...]) -> int:
 @click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; exit 1 where the published files would change."
 )
-def publish(target: str | None, only_check: bool) -> int:  # noqa: FBT001
+def publish(target: str | None, only_check: bool) -> int:
     """Regenerate the published matrices in reports/.
 
     \b

@@ -11,14 +11,15 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from virtcompat.engine.run import Selection
+from virtcompat.documents import KIND_OF_ROOT
+from virtcompat.engine.run import Selection, validated
 from virtcompat.errors import UsageError
-from virtcompat.model import Tier
+from virtcompat.model import Fixture, Tier
 from virtcompat.store import fixtures
 
 GATES = [t.label for t in Tier if t > Tier.IDENTICAL] + ["none"]
-#: A tier that no finding reaches: report, do not judge.
-NEVER = 99
+#: The selecting options, in the order of the fields of Selection.
+NAMES = ("checks", "kinds", "drivers", "releases", "old", "new", "cases")
 
 _SELECTION = [
     click.option("--check", "checks", multiple=True, help="Only this check (repeatable)."),
@@ -40,20 +41,17 @@ def selecting(command: Command) -> Command:
     return command
 
 
-def selection(options: dict[str, Any]) -> Selection:
+def selection(options: dict[str, Any], gate: Tier) -> Selection:
     """The selection of those options, checked for names that do not exist."""
-    from virtcompat.engine.run import validated
-
-    return validated(
-        Selection(**{k: tuple(options[k]) for k in ("checks", "kinds", "drivers", "releases", "old", "new", "cases")})
-    )
+    chosen = Selection(*(tuple(options[name]) for name in NAMES), gate=gate)
+    return validated(chosen)
 
 
-def corpus(folder: str | None) -> list[Any] | None:
+def corpus(folder: str | None) -> list[Fixture] | None:
     """The documents of ``--corpus``; None where the project's fixtures are meant."""
     if folder is None:
         return None
-    found = list(fixtures.corpus(Path(folder)))
+    found = list(fixtures.corpus(Path(folder), KIND_OF_ROOT))
     if not found:
         raise UsageError(f"{folder}: no document of a known kind below it", "name a directory with libvirt XML files")
     return found

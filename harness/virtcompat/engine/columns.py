@@ -51,7 +51,7 @@ def _add(found: Columns, release: Release) -> None:
     if provenance is not None:
         products = dict(provenance.products)
     elif not isinstance(lab, NotHere):
-        libvirt, qemu = own_versions(release, lab)
+        libvirt, qemu = own_versions(lab)
         products = {"libvirt": libvirt, "qemu": qemu}
     live = not isinstance(lab, NotHere) and not moved
     column = Column(
@@ -76,7 +76,7 @@ def _add(found: Columns, release: Release) -> None:
 def _add_moved(found: Columns, release: Release, lab: Lab | NotHere, moved: dict[str, str]) -> None:
     """A lab whose packages are not those of the golden records is a column of its own, named with its versions."""
     assert not isinstance(lab, NotHere)
-    libvirt, qemu = own_versions(release, lab)
+    libvirt, qemu = own_versions(lab)
     name = f"{release.name}@libvirt-{libvirt}+qemu-{qemu}"
     order = releases.Release("", products={"libvirt": libvirt, "qemu": qemu}).order
     words = ", ".join(f"{p} {v}" for p, v in sorted(moved.items())[:6])
@@ -112,7 +112,7 @@ def _flavour(release: Release, flavour: str) -> Lab | NotHere:
     return lab
 
 
-def own_versions(release: Release, lab: Lab) -> tuple[str, str]:
+def own_versions(lab: Lab) -> tuple[str, str]:
     """(libvirt, QEMU) of a lab: of its packages where it has a list of them, else as its binaries say."""
     if not lab.versions:
         return identify.versions(lab)

@@ -11,7 +11,7 @@ from virtcompat.engine import columns as columns_module
 from virtcompat.engine import run as engine
 from virtcompat.engine.answers import Answers
 from virtcompat.errors import UsageError
-from virtcompat.model import Answer, Cell, CellKey, Matrix, NotHere, Question, Verdict
+from virtcompat.model import Answer, Cell, CellKey, NotHere, Question, Verdict
 from virtcompat.store import ledger
 
 PARTS = 5
@@ -44,12 +44,12 @@ def parse_cell(text: str) -> tuple[CellKey, str]:
     return key, parts[PARTS] if len(parts) > PARTS else ""
 
 
-def cell(key: CellKey) -> tuple[Cell, Matrix]:
+def cell(key: CellKey) -> Cell:
     """One cell, judged anew (from the cache where it has been asked)."""
     matrix = engine.run(engine.Selection((key.check,), (key.kind,), (key.driver,), (), (key.old,), (key.new,)))
     for found in matrix.cells:
         if found.key == key:
-            return found, matrix
+            return found
     raise UsageError(f"no such cell: {key}", "the check is not about this pair (see 'virt-compat list checks')")
 
 
@@ -120,7 +120,11 @@ def _documents(evidence: Evidence) -> Iterator[str]:
         text = answer.form("secure") or answer.form("inactive")
         if text:
             written.append((f"question {number}: {question.release}", text))
-    if len(written) > 1:
+    if len(written) == 1:
+        yield ""
+        yield f"what {written[0][0].partition(': ')[2]} wrote:"
+        yield from (f"  {line}" for line in written[0][1].splitlines())
+    elif len(written) > 1:
         (first, old), (last, new) = written[0], written[-1]
         yield ""
         yield from unified_diff(old.splitlines(), new.splitlines(), first, last, lineterm="", n=2)

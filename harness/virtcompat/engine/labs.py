@@ -38,7 +38,7 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
     lab = open_lab(releases.Release(name, lab={"kind": kind, **how}))
     if isinstance(lab, NotHere):
         raise UsageError(f"{name}: {lab.reason}", lab.remedy)
-    libvirt, qemu = own_versions(releases.Release(name), lab)
+    libvirt, qemu = own_versions(lab)
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"name = {json.dumps(name)}", "", "[lab]", f"kind = {json.dumps(kind)}"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in how.items()]
@@ -55,7 +55,7 @@ def listing() -> Iterator[str]:
             if isinstance(lab, NotHere):
                 yield f"{name}: {lab.reason}; {lab.remedy}"
             else:
-                libvirt, qemu = own_versions(release, lab)
+                libvirt, qemu = own_versions(lab)
                 yield f"{name}: libvirt {libvirt}, QEMU {qemu or 'none'}"
 
 

@@ -35,7 +35,7 @@ def record(name: str, progress: Callable[[int, int], None] = lambda done, of: No
         packages[flavour] = lab.versions
     plain = found.labs[name, ""]
     assert not isinstance(plain, NotHere)
-    libvirt, qemu = columns_module.own_versions(release, plain)
+    libvirt, qemu = columns_module.own_versions(plain)
     found.columns.append(Column(name, libvirt, qemu, (), golden=False, live=True))
     recorder = golden.Recorder(name)
     _documents(name, found, recorder, progress)

@@ -70,10 +70,6 @@ def validated(selection: Selection) -> Selection:
     return selection
 
 
-def gated(selection: Selection, gate: Tier) -> Selection:
-    return replace(selection, gate=gate)
-
-
 def own_documents(selection: Selection) -> list[Fixture]:
     """The project's fixtures that a selection is about."""
     kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
@@ -167,7 +163,7 @@ class Runner:
         waiting: list[tuple[CellKey, Case, Steps, Question | None]] = [(*judge, None) for judge in judges]
         answered: dict[Question, Answer | NotHere] = {}
         while waiting:
-            following = []
+            following: list[tuple[CellKey, Case, Steps, Question | None]] = []
             for key, case, steps, question in waiting:
                 asks = self._advance(key, case, steps, answered[question] if question else None)
                 if asks is not None:

@@ -85,25 +85,28 @@ def mirror(suite: str) -> str:
 
 def remove(release: Release) -> list[Path]:
     """Remove every lab of this release, of older definitions too."""
-    gone = [f for f in labs_dir().glob(f"{release.name}-*") if f.name[len(release.name) + 1 :].isalnum()]
+    gone = _folders(release)
     for folder in gone:
         _delete(folder)
     return gone
 
 
-def _delete(folder: Path) -> None:
-    def force(function: object, path: str, error: BaseException) -> None:
-        os.chmod(Path(path).parent, 0o700)
-        (os.rmdir if os.path.isdir(path) and not os.path.islink(path) else os.unlink)(path)
+def _folders(release: Release) -> list[Path]:
+    """The finished labs of a release, of every definition it has had."""
+    digest = "[0-9a-f]" * 12
+    return sorted(labs_dir().glob(f"{release.name}-{digest}"))
 
+
+def _delete(folder: Path) -> None:
     aside = folder.with_name(f".removing-{folder.name}-{os.getpid()}")
     folder.rename(aside)
     if os.geteuid() != 0 and shutil.which("unshare"):
         # Files made in a user namespace belong to its subordinate ids: only from inside can they be removed.
         inside = ["unshare", "--map-auto", "--map-root-user", "rm", "-rf", str(aside)]
         subprocess.run(inside, check=False, capture_output=True)
+    shutil.rmtree(aside, ignore_errors=True)
     if aside.exists():
-        shutil.rmtree(aside, onerror=lambda f, p, e: force(f, p, e[1]))
+        raise LabError(f"{aside} could not be removed", f"rm -rf {aside}, as root if need be")
 
 
 def create(release: Release, from_mirror: str = "", refresh: bool = False) -> Made:
@@ -125,6 +128,8 @@ def create(release: Release, from_mirror: str = "", refresh: bool = False) -> Ma
         if target.exists():
             _delete(target)
         aside.rename(target)
+        for older in set(_folders(release)) - {target}:
+            _delete(older)
     except BaseException:
         if aside.exists():
             _delete(aside)

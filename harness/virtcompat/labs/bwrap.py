@@ -56,7 +56,7 @@ def _child_by_child(root: Path, inside: str, skip: frozenset[str] | dict[str, st
             continue
         target = f"{inside.rstrip('/')}/{child.name}"
         if child.is_symlink():
-            arguments += ["--symlink", os.readlink(child), target]
+            arguments += ["--symlink", str(child.readlink()), target]
         elif os.access(child, os.R_OK):
             arguments += ["--ro-bind", str(child), target]
     return arguments
@@ -79,7 +79,7 @@ def command(root: Path, daemon: bool, cache: Path | None, shown: tuple[str, ...]
         argv += ["--ro-bind", str(_overlay() / name), f"/etc/{name}"]
     for empty in ("/run", "/tmp", "/var", "/home", "/etc/libvirt"):  # noqa: S108 - inside the sandbox
         argv += ["--tmpfs", empty]
-    argv += ["--symlink", "/run", "/var/run", "--dir", "/var/tmp", "--dir", "/var/log"]
+    argv += ["--symlink", "/run", "/var/run", "--dir", "/var/tmp", "--dir", "/var/log"]  # noqa: S108 - inside too
     argv += ["--dir", "/var/lib/libvirt/images", "--dir", WORKDIR]
     argv += ["--proc", "/proc", "--dev", "/dev"]
     if daemon:

@@ -19,11 +19,15 @@ def versions(lab: Lab) -> tuple[str, str]:
     return str(said["libvirt"]), str(said["qemu"])
 
 
-@cache
 def identity(lab: Lab) -> dict[str, str]:
     """What the probe says of the binaries it runs on. LabError where the probe does not start."""
-    opening = {"uri": None, "root": lab.workdir, "files": {}}
-    probe = session.Session(session.Start(lab.command(False), opening))
+    return _identity(tuple(lab.command(daemon=False)), lab.workdir)
+
+
+@cache
+def _identity(command: tuple[str, ...], workdir: str) -> dict[str, str]:
+    opening: dict[str, object] = {"uri": None, "root": workdir, "files": {}}
+    probe = session.Session(session.Start(command, opening))
     try:
         reply = next(reply for _, reply in probe.ask([{"op": "identify"}]))
     finally:

@@ -161,7 +161,7 @@ def facts(lab: Lab, setup: Setup, what: str) -> Reply:
 
 def read_files(lab: Lab, pattern: str) -> dict[str, str]:
     """The lab's text files that match a pattern, by path."""
-    session = Session(Start(lab.command(False), {"uri": None, "root": lab.workdir, "files": {}}))
+    session = Session(Start(lab.command(daemon=False), {"uri": None, "root": lab.workdir, "files": {}}))
     try:
         reply = next(reply for _, reply in session.ask([{"op": "read", "pattern": pattern}]))
     finally:

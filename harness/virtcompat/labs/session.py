@@ -165,11 +165,11 @@ class Session:
         asked once more, alone, in a fresh process: only if it kills that one too is the death its answer."""
         at = 0
         while at < len(requests):
-            reply, death = {}, None
-            for at, reply, death in self._stretch(requests, at):
+            death: Reply | None = None
+            for index, reply, death in self._stretch(requests, at):
                 if death is None:
-                    yield at, reply
-                    at += 1
+                    yield index, reply
+                    at = index + 1
             if death is not None:
                 yield at, self._alone(requests, at, death)
                 at += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET  # noqa: S405 - only written here
+import xml.etree.ElementTree as ET
 
 from virtcompat.model import Cell, Matrix, Outcome
 from virtcompat.renderers import Renderer, causes, sentence

@@ -27,7 +27,7 @@ class TextRenderer:
     name = "text"
     suffix = "txt"
 
-    def __init__(self, width: int = 120, color: bool = False) -> None:  # noqa: FBT001, FBT002 - a setting
+    def __init__(self, width: int = 120, color: bool = False) -> None:
         self.width, self.color = width, color
 
     def render(self, matrix: Matrix) -> str:

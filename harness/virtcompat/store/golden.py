@@ -94,7 +94,7 @@ def _text(file: Path) -> str:
 
 
 @cache
-def _index(release: str, kind: str, driver: str) -> Mapping[str, dict[str, object]]:  # type: ignore[explicit-any]
+def _index(release: str, kind: str, driver: str) -> Mapping[str, tables.Table]:
     file = folder() / release / kind / f"{driver}.jsonl"
     if not file.is_file():
         return {}
