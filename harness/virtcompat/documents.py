@@ -110,8 +110,8 @@ def pin(text: str) -> tuple[str, str]:
     """
     root = parse(text)
     for tag in ("name", "uuid"):
-        for element in root.findall(tag)[1:]:
-            root.remove(element)
+        for again in root.findall(tag)[1:]:
+            root.remove(again)
     for tag in ("uuid", "name"):
         element = root.find(tag)
         if element is not None:

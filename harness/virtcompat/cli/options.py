@@ -18,8 +18,6 @@ from virtcompat.model import Fixture, Tier
 from virtcompat.store import fixtures
 
 GATES = [t.label for t in Tier if t > Tier.IDENTICAL] + ["none"]
-#: The selecting options, in the order of the fields of Selection.
-NAMES = ("checks", "kinds", "drivers", "releases", "old", "new", "cases")
 
 _SELECTION = [
     click.option("--check", "checks", multiple=True, help="Only this check (repeatable)."),
@@ -43,8 +41,9 @@ def selecting(command: Command) -> Command:
 
 def selection(options: dict[str, Any], gate: Tier) -> Selection:
     """The selection of those options, checked for names that do not exist."""
-    chosen = Selection(*(tuple(options[name]) for name in NAMES), gate=gate)
-    return validated(chosen)
+    o = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple)}
+    narrowed = (o["checks"], o["kinds"], o["drivers"], o["releases"], o["old"], o["new"], o["cases"])
+    return validated(Selection(*narrowed, gate=gate))
 
 
 def corpus(folder: str | None) -> list[Fixture] | None:

@@ -120,11 +120,9 @@ def _documents(evidence: Evidence) -> Iterator[str]:
         text = answer.form("secure") or answer.form("inactive")
         if text:
             written.append((f"question {number}: {question.release}", text))
-    if len(written) == 1:
-        yield ""
-        yield f"what {written[0][0].partition(': ')[2]} wrote:"
-        yield from (f"  {line}" for line in written[0][1].splitlines())
-    elif len(written) > 1:
-        (first, old), (last, new) = written[0], written[-1]
-        yield ""
-        yield from unified_diff(old.splitlines(), new.splitlines(), first, last, lineterm="", n=2)
+    if not written:
+        return
+    (first, old), (last, new) = written[0], written[-1]
+    changed = list(unified_diff(old.splitlines(), new.splitlines(), first, last, lineterm="", n=2))
+    yield ""
+    yield from changed or [f"{first} wrote:", *(f"  {line}" for line in old.splitlines())]
