@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 
 import pytest
-
 from virtcompat import drivers, surfaces
 from virtcompat.checks import Case, Check
 from virtcompat.errors import VirtCompatError

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from conftest import DOCUMENT, Oracle, accepted, honest, judge, make_case, make_fixture
-
 from virtcompat import checks
 from virtcompat.model import Answer, Change, Direction, Form, NotHere, Outcome, Question, Tier, Verdict
 
@@ -48,7 +47,6 @@ def lying(text: str, *, when: str = "new", op: str = "define", original: bool | 
         return honest(question)
 
     return oracle
-
 
 
 def dying(status: str, *, when: str = "new", op: str = "define", own: bool | None = None) -> Oracle:

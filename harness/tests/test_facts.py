@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
-
 from virtcompat import surfaces
 from virtcompat.documents import NotWellFormed, canonical
 from virtcompat.facts import differences, masked
@@ -96,7 +95,10 @@ def test_what_is_not_xml_is_said_to_be() -> None:
 
 
 def test_masked_takes_identities_out() -> None:
-    assert masked("/domain/devices/interface[52:54:00:aa:bb:01]/address#2/@bus") == "/domain/devices/interface/address/@bus"
+    assert (
+        masked("/domain/devices/interface[52:54:00:aa:bb:01]/address#2/@bus")
+        == "/domain/devices/interface/address/@bus"
+    )
 
 
 @pytest.mark.parametrize(

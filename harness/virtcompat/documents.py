@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -102,25 +103,48 @@ def mac_of(digest: str, number: int) -> str:
     return f"52:54:{digest[:2]}:{digest[2:4]}:{digest[4:6]}:{number % 256:02x}"
 
 
-def pin(text: str) -> tuple[str, str]:
+def arch_of(text: str) -> str:
+    """The architecture a domain asks for, empty where it leaves that open or is no domain."""
+    kind = parse(text).find("os/type")
+    return kind.get("arch", "") if kind is not None else ""
+
+
+def pin(text: str, machines: Mapping[str, str] | None = None) -> tuple[str, str]:
     """A document of somebody else's with name and UUID made unique and whatever libvirt would draw at random fixed.
+
+    machines: alias of a machine type -> the versioned type to write in its place, ``""`` for none at all; an
+    alias means another machine to every release, which would drown every other difference.
 
     Returns the text and the digest of what was pinned *from*; two documents that differ only in comments,
     indentation, name or UUID have the same digest.
     """
     root = parse(text)
-    for tag in ("name", "uuid"):
-        for again in root.findall(tag)[1:]:
-            root.remove(again)
-    for tag in ("uuid", "name"):
-        element = root.find(tag)
-        if element is not None:
-            element.text = ""
+    _blank_identity(root)
     digest = hashlib.sha256(etree.tostring(root, method="c14n")).hexdigest()
     if root.tag == "device":
         return etree.tostring(parse(text), encoding="unicode"), digest
     _put_first(root, "uuid", str(uuid.UUID(digest[:32], version=4)))
     _put_first(root, "name", f"vc{digest[:12]}")
+    _fix_random(root, digest)
+    kind = root.find("os/type")
+    if root.tag == "domain" and kind is not None and kind.get("arch", "x86_64") in ("x86_64", "i686"):
+        versioned = (machines or {}).get(kind.get("machine", ""))
+        if versioned:
+            kind.set("machine", versioned)
+    return etree.tostring(root, encoding="unicode", pretty_print=True), digest
+
+
+def _blank_identity(root: etree._Element) -> None:
+    """Empty the first name and UUID and drop any other."""
+    for tag in ("name", "uuid"):
+        for number, element in enumerate(root.findall(tag)):
+            if number:
+                root.remove(element)
+            element.text = ""
+
+
+def _fix_random(root: etree._Element, digest: str) -> None:
+    """Write what libvirt would otherwise draw anew at each definition."""
     genid = root.find("genid")
     if genid is not None and not genid.text:
         genid.text = str(uuid.UUID(digest[32:64], version=4))
@@ -129,7 +153,6 @@ def pin(text: str) -> tuple[str, str]:
             interface.insert(0, etree.Element("mac", address=mac_of(digest, number)))
     if root.tag == "network" and root.find("mac") is None:
         root.append(etree.Element("mac", address=mac_of(digest, 255)))
-    return etree.tostring(root, encoding="unicode", pretty_print=True), digest
 
 
 def _put_first(root: etree._Element, tag: str, text: str) -> None:

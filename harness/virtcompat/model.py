@@ -217,6 +217,7 @@ class Fixture:
     reference: str = ""
     provenance: str = ""
     file: str = ""
+    foreign: bool = False  # somebody else's document: nothing is known beforehand, not even whether it is accepted
 
 
 @dataclass(frozen=True, slots=True)

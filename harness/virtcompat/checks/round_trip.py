@@ -29,6 +29,8 @@ class RoundTrip:
             return case.not_applicable("the behaviour does not exist in this release")
         if case.driver in case.fixture.refused:
             return _expected_refusal(case, first)
+        if first.status == "refused" and case.fixture.foreign:
+            return case.not_applicable("this release does not accept it, and nobody said that it would")
         if not first.accepted:
             return case.verdict([refusal("define", first)])
         findings = list(unwritten(first, ("secure", "inactive", "migratable", "disk")))

@@ -11,8 +11,8 @@ import click
 
 from virtcompat import renderers
 from virtcompat.cli import options as shared
+from virtcompat.engine import corpora, verdicts
 from virtcompat.engine import run as engine
-from virtcompat.engine import verdicts
 from virtcompat.model import Matrix, Tier
 from virtcompat.renderers.text import TextRenderer
 from virtcompat.store import paths
@@ -46,7 +46,7 @@ def matrix(form: str, fail_on: str, corpus: str | None, beside: bool, reports: s
     A square reads "12 of 196": 12 of the 196 documents asked are incompatible; below it the worst tier.
     """
     gate = Tier.named(fail_on) if fail_on != "none" else Tier.BREAK
-    documents = shared.corpus(corpus)
+    documents = corpora.load(Path(corpus)) if corpus else None
     selection = shared.selection(options, gate)
     if documents is not None and beside:
         documents += engine.own_documents(selection)

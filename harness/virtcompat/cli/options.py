@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from virtcompat.documents import KIND_OF_ROOT
 from virtcompat.engine.run import Selection, validated
-from virtcompat.errors import UsageError
-from virtcompat.model import Fixture, Tier
-from virtcompat.store import fixtures
+from virtcompat.model import Tier
 
 GATES = [t.label for t in Tier if t > Tier.IDENTICAL] + ["none"]
 
@@ -44,16 +40,6 @@ def selection(options: dict[str, Any], gate: Tier) -> Selection:
     o = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple)}
     narrowed = (o["checks"], o["kinds"], o["drivers"], o["releases"], o["old"], o["new"], o["cases"])
     return validated(Selection(*narrowed, gate=gate))
-
-
-def corpus(folder: str | None) -> list[Fixture] | None:
-    """The documents of ``--corpus``; None where the project's fixtures are meant."""
-    if folder is None:
-        return None
-    found = list(fixtures.corpus(Path(folder), KIND_OF_ROOT))
-    if not found:
-        raise UsageError(f"{folder}: no document of a known kind below it", "name a directory with libvirt XML files")
-    return found
 
 
 @contextmanager

@@ -134,6 +134,8 @@ class Runner:
     tallies: dict[CellKey, Tally] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     done: int = 0
+    judged: set[tuple[str, str]] = field(default_factory=set)
+    foreign: set[tuple[str, str]] = field(default_factory=set)
 
     def run(self, documents: Sequence[Fixture]) -> None:
         planned: dict[tuple[str, str], list[CellKey]] = {}
@@ -159,6 +161,8 @@ class Runner:
         for fixture in chunk:
             surface = surface_of[fixture.kind]
             case = Case(fixture, driver, surface, setups[fixture.kind], self.found.products)
+            if fixture.foreign:
+                self.foreign.add((driver, fixture.case))
             judges += [(k, case, every_check[k.check].judge(case, k.old, k.new)) for k in cells]
         waiting: list[tuple[CellKey, Case, Steps, Question | None]] = [(*judge, None) for judge in judges]
         answered: dict[Question, Answer | NotHere] = {}
@@ -184,6 +188,8 @@ class Runner:
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
         verdict = explained(verdict, key, self.found)
+        if verdict.outcome is not Outcome.NOT_APPLICABLE:
+            self.judged.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
         shortened = tuple(_shortened(f) for f in verdict.findings)
         self.tallies[key].add(replace(verdict, findings=shortened), self.selection.gate)
@@ -199,8 +205,17 @@ class Runner:
             cached=self.answers.cached,
             replayed=self.answers.replayed,
             stale=tuple(stale),
-            notes=tuple(self.found.notes),
+            notes=(*self.found.notes, *self._set_aside()),
         )
+
+    def _set_aside(self) -> list[str]:
+        """How many of somebody else's documents no release accepts, by driver."""
+        aside = Counter(driver for driver, _ in self.foreign - self.judged)
+        every = Counter(driver for driver, _ in self.foreign)
+        return [
+            f"{driver}: {n} of {every[driver]} documents set aside, no release accepts them"
+            for driver, n in sorted(aside.items())
+        ]
 
     def _everything_asked(self) -> bool:
         """Only a run in which nothing was missing can call a ledger entry stale."""

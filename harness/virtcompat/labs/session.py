@@ -224,7 +224,13 @@ class Session:
 
     def _running(self) -> Process:
         if self.process is None:
-            self.process = Process(self.start)
+            try:
+                self.process = Process(self.start)
+            except OpenFailed as error:
+                if error.reply:
+                    raise
+                # It said nothing at all: a daemon that is slow to come up on a busy machine gets a second chance.
+                self.process = Process(self.start)
         return self.process
 
     def close(self) -> None:

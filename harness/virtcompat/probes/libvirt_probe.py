@@ -98,6 +98,8 @@ def context_filter(context):
 
 
 def context_object(word, context, lookup, define):
+    if word + "_name" not in context:
+        raise LookupError("the question names no %s for it to belong to" % word)
     try:
         return lookup(context[word + "_name"])
     except libvirt.libvirtError:
@@ -249,7 +251,7 @@ def answer_define(question):
     define, _, _, remove = KINDS[kind]
     try:
         item = define(question["xml"], context)
-    except (libvirt.libvirtError, UnicodeError) as error:
+    except (libvirt.libvirtError, UnicodeError, LookupError) as error:
         return dict(status="refused", **failure(error))
     forms = {form: text_of(kind, item, form, question.get("disk", "")) for form in question["forms"]}
     name, uuid = label_of(item)
@@ -265,7 +267,7 @@ def answer_dump(question):
     kind, context = question["kind"], question.get("context") or {}
     try:
         item = KINDS[kind][1](question["name"], context)
-    except libvirt.libvirtError as error:
+    except (libvirt.libvirtError, LookupError) as error:
         return dict(status="absent", **failure(error))
     return {
         "status": "accepted",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from virtcompat import documents
@@ -102,10 +102,11 @@ def own_uuid(fixture: Fixture) -> list[str]:
     return [found.strip().lower().replace("-", "")] if found else []
 
 
-def corpus(root: Path, kinds: dict[str, str]) -> Iterator[Fixture]:
+def corpus(root: Path, kinds: Mapping[str, str], machines: Mapping[str, str]) -> Iterator[Fixture]:
     """Every document below a directory as a fixture: kind from the root element, duplicates folded, random parts pinned.
 
-    kinds: root element -> kind. Documents that are not well-formed, hostile or of another root are left out.
+    kinds: root element -> kind. machines: see :func:`virtcompat.documents.pin`. Documents that are not
+    well-formed, hostile or of another root are left out.
     """
     seen: set[str] = set()
     for file in sorted(p for p in root.rglob("*.xml") if p.is_file()):
@@ -116,9 +117,23 @@ def corpus(root: Path, kinds: dict[str, str]) -> Iterator[Fixture]:
             continue
         if tag not in kinds:
             continue
-        pinned, digest = documents.pin(text)
+        pinned, digest = documents.pin(text, machines)
         if digest in seen:
             continue
         seen.add(digest)
         case = f"{file.stem}-{digest[:8]}"
-        yield Fixture(kinds[tag], case, pinned, f"from {file}", ("test", "qemu"), provenance=str(file), file=str(file))
+        yield Fixture(
+            kinds[tag],
+            case,
+            pinned,
+            f"from {file}",
+            ("test", "qemu"),
+            flavour=_flavour(pinned),
+            file=str(file),
+            foreign=True,
+        )
+
+
+def _flavour(text: str) -> str:
+    """A guest of another architecture needs the labs with every QEMU."""
+    return "" if documents.arch_of(text) in ("", "x86_64", "i686") else "all"

@@ -1,0 +1,46 @@
+"""Somebody else's documents as fixtures: a directory of a user's own guests, or thousands of test documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lxml import etree
+
+from virtcompat.documents import KIND_OF_ROOT
+from virtcompat.errors import UsageError
+from virtcompat.model import Fixture
+from virtcompat.store import fixtures, golden, releases, tables
+
+
+def load(folder: Path) -> list[Fixture]:
+    """Every distinct document below a directory. UsageError where there is none."""
+    found = list(fixtures.corpus(folder, KIND_OF_ROOT, machines()))
+    if not found:
+        raise UsageError(f"{folder}: no document of a known kind below it", "name a directory with libvirt XML files")
+    return found
+
+
+def machines() -> dict[str, str]:
+    """x86 machine alias -> the newest versioned type of its family that every recorded release has."""
+    listed = [_machines(r.name) for r in releases.shipped() if golden.provenance(r.name)]
+    if not listed:
+        return {}
+    common = set.intersection(*(names for names, _ in listed))
+    pinned = {}
+    for alias, canonical in listed[-1][1].items():
+        family = canonical.rpartition("-")[0] + "-"
+        versions = [m for m in common if m.startswith(family) and m[len(family) :].replace(".", "").isdigit()]
+        if versions:
+            pinned[alias] = max(versions, key=lambda m: tables.version(m[len(family) :]))
+    # libvirt's choice for a guest that names no machine.
+    return {**pinned, "": pinned["pc"]} if "pc" in pinned else pinned
+
+
+def _machines(release: str) -> tuple[set[str], dict[str, str]]:
+    """(machine types, alias -> type) of a release's x86_64 QEMU, from its golden capabilities."""
+    file = golden.folder() / release / "capabilities" / "qemu" / "capabilities.xml"
+    if not file.exists():
+        return set(), {}
+    found = etree.parse(file).findall("guest/arch[@name='x86_64']/machine")
+    aliases = {m.text or "": m.get("canonical", "") for m in found if m.get("canonical")}
+    return {m.text or "" for m in found} | set(aliases.values()), aliases
