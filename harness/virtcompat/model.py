@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 
@@ -94,6 +94,11 @@ class Answer:
     def form(self, name: str) -> str:
         return self.forms[name].text if name in self.forms else ""
 
+    def merged_into(self, other: Answer) -> Answer:
+        """The other answer with this one's forms too; where there is none for a death, the form's error is that."""
+        forms = self.forms if self.accepted else {"argv": Form(error=self.status)}
+        return replace(other, forms={**other.forms, **forms}) if other.accepted else other
+
     def to_dict(self) -> dict[str, object]:
         forms = {k: {"text": f.text} if not f.error else {"error": f.error} for k, f in self.forms.items()}
         record = {"status": self.status, "forms": forms, "code": self.code, "domain": self.domain}
@@ -151,7 +156,8 @@ class Setup:
 class Question:
     """One thing asked of one driver of one release.
 
-    op: ``define`` (hand the text in and read it back), ``load`` (start the driver on a configuration
+    op: ``define`` (hand the text in and read it back), ``native`` (hand it in and have it converted to the
+    hypervisor's own form, which can crash where everything else works), ``load`` (start the driver on a configuration
     directory that holds the text as a file) or ``validate`` (is the text valid under the release's own schema).
     An answer is a pure function of the release's binaries and of this record without ``release``,
     ``recorded`` and ``source``. source: ``lab`` or ``golden`` accept that one alone; empty takes golden first.
@@ -171,7 +177,7 @@ class Question:
 
     @property
     def full(self) -> bool:
-        """Whether every form is wanted (of a fixture's own text), the costly native conversion included."""
+        """Whether every form is wanted (of a fixture's own text), the file on disk included."""
         return bool(self.recorded)
 
     def digest(self) -> str:
@@ -275,7 +281,7 @@ class Column:
     name: str
     libvirt: str
     qemu: str
-    order: tuple[int, ...]
+    order: tuple[tuple[int, ...], ...]
     golden: bool
     live: bool
     note: str = ""

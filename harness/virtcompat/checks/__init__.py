@@ -52,6 +52,10 @@ class Case:
         question = self._question(release, "define", text or self.fixture.text)
         return question if text else replace(question, recorded=self.fixture.case, source=source)
 
+    def native(self, release: str, source: str = "") -> Question:
+        """Convert the fixture's own text to the hypervisor's native form."""
+        return replace(self._question(release, "native", self.fixture.text), recorded=self.fixture.case, source=source)
+
     def load(self, release: str, written: Answer) -> Question:
         """Start the driver on the file that a release keeps of this object."""
         question = self._question(release, "load", written.form("disk"))

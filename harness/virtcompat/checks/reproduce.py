@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from virtcompat.checks import Case, Check, Steps
+from virtcompat.checks import DEATHS, Case, Check, Steps
 from virtcompat.model import Answer, Change, Direction, Finding, NotHere, Tier
 
 
@@ -22,13 +22,17 @@ class Reproduce:
         given = yield case.define(new, source="lab")
         if isinstance(given, NotHere):
             return case.not_here(given)
+        if "argv" in case.setup.forms:
+            converted = yield case.native(new, source="lab")
+            if isinstance(converted, Answer):
+                given = converted.merged_into(given)
         return case.verdict(list(_differences(recorded, given)))
 
 
 def _differences(recorded: Answer, given: Answer) -> Iterator[Finding]:
     if recorded.status != given.status:
         yield Finding("(status)", Change.CHANGED, Tier.BREAK, recorded.status, given.status)
-    if recorded.message != given.message and given.status not in ("crashed", "hung"):
+    if recorded.message != given.message and given.status not in DEATHS:
         yield Finding("(message)", Change.CHANGED, Tier.RISK, recorded.message, given.message)
     for form in sorted(recorded.forms.keys() | given.forms.keys()):
         was, now = recorded.forms.get(form), given.forms.get(form)

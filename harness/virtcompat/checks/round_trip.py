@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
-from virtcompat.checks import Case, Check, Steps, compare, compare_facts, refusal, unwritten
+from virtcompat.checks import DEATHS, Case, Check, Steps, compare, compare_facts, refusal, unwritten
 from virtcompat.documents import NotWellFormed
 from virtcompat.model import Answer, Change, Direction, Finding, NotHere, Question, Tier, Verdict
 
@@ -38,6 +38,7 @@ class RoundTrip:
             findings += yield from _again(case, new, first)
             findings += yield from _restart(case, new, first)
             findings += yield from _schema(case, new, first)
+            findings += yield from _native(case, new)
             findings += _dropped(case, first)
         return case.verdict(findings)
 
@@ -69,6 +70,16 @@ def _restart(case: Case, release: str, first: Answer) -> Asking:
     if not loaded.accepted:
         return [refusal("load", loaded, Tier.GUEST_ABI_BREAK)]
     return list(compare(case.surface, first.form(case.best), loaded.form(case.best)))
+
+
+def _native(case: Case, release: str) -> Asking:
+    """A conversion may fail for want of a device here, but it must not take the daemon down."""
+    if "argv" not in case.setup.forms:
+        return []
+    converted = yield case.native(release, source="lab")
+    if isinstance(converted, NotHere) or converted.status not in DEATHS:
+        return []
+    return [refusal("native", converted)]
 
 
 def _schema(case: Case, release: str, first: Answer) -> Asking:

@@ -15,10 +15,12 @@ from virtcompat.engine.answers import probe_digest
 from virtcompat.engine.columns import Columns
 from virtcompat.errors import LabError, NotAsked
 from virtcompat.labs import open_lab, prober
-from virtcompat.model import Column, NotHere, Question
+from virtcompat.model import Answer, Column, NotHere
 from virtcompat.store import fixtures, golden, releases
 
 BATCH = 200
+#: What is recorded; every kind of document there is.
+KINDS = tuple(surfaces.every())
 
 
 def record(name: str, progress: Callable[[int, int], None] = lambda done, of: None) -> Path:
@@ -48,20 +50,26 @@ def record(name: str, progress: Callable[[int, int], None] = lambda done, of: No
 
 def _documents(name: str, found: Columns, recorder: golden.Recorder, progress: Callable[[int, int], None]) -> None:
     every_driver, every_surface = drivers.every(), surfaces.every()
-    questions: list[Question] = []
-    for fixture in fixtures.load(tuple(every_surface), tuple(every_driver)):
-        for driver in fixture.drivers:
-            setup = every_driver[driver].kinds.get(fixture.kind)
-            if setup is not None:
-                case = checks.Case(fixture, driver, every_surface[fixture.kind], setup, found.products)
-                questions.append(case.define(name, source="lab"))
+    cases = [
+        checks.Case(
+            fixture, driver, every_surface[fixture.kind], every_driver[driver].kinds[fixture.kind], found.products
+        )
+        for fixture in fixtures.load(KINDS, tuple(every_driver))
+        for driver in fixture.drivers
+        if fixture.kind in every_driver[driver].kinds
+    ]
     with run.opened(found) as answers:
-        for start in range(0, len(questions), BATCH):
-            for question, answer in answers.resolve(questions[start : start + BATCH]).items():
+        for start in range(0, len(cases), BATCH):
+            part = cases[start : start + BATCH]
+            questions = [case.define(name, source="lab") for case in part]
+            natives = [case.native(name, source="lab") if "argv" in case.setup.forms else None for case in part]
+            given = answers.resolve([*questions, *filter(None, natives)])
+            for question, converted in zip(questions, natives, strict=True):
+                answer, native = given[question], given[converted] if converted else None
                 if isinstance(answer, NotHere):
                     raise NotAsked(f"{question.driver}/{question.kind}: {answer.reason}", answer.remedy)
-                recorder.add(question, answer)
-            progress(min(start + BATCH, len(questions)), len(questions))
+                recorder.add(question, native.merged_into(answer) if isinstance(native, Answer) else answer)
+            progress(min(start + BATCH, len(cases)), len(cases))
 
 
 def _capabilities(

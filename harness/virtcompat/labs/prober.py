@@ -61,7 +61,7 @@ class Prober:
         if key not in self.sessions:
             self.sessions[key] = Session(_start(lab, setup, {}))
         session = self.sessions[key]
-        requests = [_request(a, "define") for a in group]
+        requests = [_request(a, "define") for a in group]  # native is a define with another form
         for at, reply in _replies(session, requests):
             store(group[at].question, Answer.from_dict(reply))
 
@@ -113,7 +113,8 @@ def _start(lab: Lab, setup: Setup, files: Mapping[str, str]) -> Start:
 
 def _request(asked: Asked, op: str) -> Reply:
     question, context = asked.question, dict(asked.question.context)
-    forms = [f for f in asked.setup.forms if question.full or f not in ("disk", "argv")]
+    native = question.op == "native"
+    forms = [f for f in asked.setup.forms if (f == "argv") == native and (question.full or f != "disk")]
     disk = asked.setup.disk.replace("{domain}", context.get("domain_name", ""))
     request: Reply = {"op": op, "kind": question.kind, "forms": forms, "context": context, "disk": disk}
     if op == "dump":

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import selectors
 import signal
 import subprocess
@@ -27,6 +28,8 @@ PROBE = paths.PACKAGE / "probes" / "libvirt_probe.py"
 ADDRESS_SPACE = 6 << 30
 #: A probe that has grown beyond this many KiB is replaced by a fresh one.
 RSS_LIMIT = 1 << 20
+#: A line of libvirt's own log, which goes to stderr with the time of day.
+LOGGED = re.compile(r"\d{4}-\d\d-\d\d .*: (debug|info|warning|error) :")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Process:
     start: Start
     popen: subprocess.Popen[bytes] = field(init=False)
     errors: BinaryIO = field(init=False)
+    writer: threading.Thread = field(init=False)
     outbox: queue.SimpleQueue[bytes | None] = field(default_factory=queue.SimpleQueue)
     buffer: bytearray = field(default_factory=bytearray)
     opened: Reply = field(default_factory=dict)
@@ -63,7 +67,8 @@ class Process:
             raise LabError(f"cannot run {self.start.command[0]}: {error.strerror}", "virt-compat doctor") from error
         os.set_blocking(self._stdout.fileno(), False)
         # Writing has a thread of its own: a probe that is busy answering does not read.
-        threading.Thread(target=self._write, daemon=True).start()
+        self.writer = threading.Thread(target=self._write, daemon=True)
+        self.writer.start()
         source = self.start.source.read_text(encoding="utf-8")
         self.outbox.put(f"{len(source)}\n{source}".encode())
         self.send({"op": "open", "id": 0, "address_space": self.start.address_space, **self.start.opening})
@@ -92,10 +97,11 @@ class Process:
     def _write(self) -> None:
         stdin = self.popen.stdin
         assert stdin is not None
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             while (data := self.outbox.get()) is not None:
                 stdin.write(data)
                 stdin.flush()
+        with contextlib.suppress(OSError):
             stdin.close()
 
     def line(self, limit: float) -> bytes | None:
@@ -121,7 +127,7 @@ class Process:
         self.errors.seek(0, os.SEEK_END)
         self.errors.seek(max(0, self.errors.tell() - 2000))
         lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
-        return " | ".join(line for line in lines[-3:] if ": info :" not in line)
+        return " | ".join([line for line in lines if not LOGGED.match(line)][-3:])
 
     def status(self) -> str:
         """How it ended: a signal's name or an exit status (the sandbox reports signal n as 128 + n)."""
@@ -138,6 +144,7 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
+        self.writer.join()
         self._stdout.close()
         self.errors.close()
 

@@ -43,10 +43,16 @@ def _named(entry: Entry, case: str) -> bool:
 
 
 def _explained(finding: Finding, crossed: Sequence[tuple[Entry, bool]]) -> Finding:
-    for entry, backward in crossed:
-        if matches(entry, finding, backward=False) or (backward and matches(entry, finding, backward=True)):
-            return replace(finding, entry=entry.id, tier=entry.tier, product=finding.product or entry.product)
-    return finding
+    """Where several entries match, the worst explains it: a harmless one must not hide a break."""
+    found = [
+        entry
+        for entry, backward in crossed
+        if matches(entry, finding, backward=False) or (backward and matches(entry, finding, backward=True))
+    ]
+    if not found:
+        return finding
+    worst = max(found, key=lambda e: e.tier)
+    return replace(finding, entry=worst.id, tier=worst.tier, product=finding.product or worst.product)
 
 
 def matches(entry: Entry, finding: Finding, *, backward: bool) -> bool:

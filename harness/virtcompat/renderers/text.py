@@ -79,7 +79,7 @@ def _summary(console: Console, matrix: Matrix) -> None:
     counts = totals(matrix)
     for column in matrix.columns:
         state = "asked here" if column.live else "replayed from golden/" if column.golden else "nothing recorded"
-        versions = f"libvirt {column.libvirt}, QEMU {column.qemu}"
+        versions = f"libvirt {column.libvirt}, QEMU {column.qemu or 'none'}"
         console.print(f"{column.name}: {versions} ({state}{'; ' + column.note if column.note else ''})")
     console.print(", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o]) or "nothing was asked")
     verdicts = counts[Outcome.COMPATIBLE] + counts[Outcome.INCOMPATIBLE]

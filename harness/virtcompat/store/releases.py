@@ -36,8 +36,8 @@ class Release:
     flavours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def order(self) -> tuple[int, ...]:
-        return tables.version(self.products.get("libvirt", "")) + tables.version(self.products.get("qemu", ""))
+    def order(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tables.version(self.products.get(product, "")) for product in ("libvirt", "qemu"))
 
 
 def _read(file: Path) -> Release:

@@ -48,6 +48,12 @@ def check_keys(file: Path, table: Table, allowed: Mapping[str, type], required: 
 
 
 def version(text: str) -> tuple[int, ...]:
-    """A version as numbers that compare: ``9.0.0`` -> (9, 0, 0), ``7.2`` -> (7, 2); anything after is ignored."""
+    """A version as numbers that compare: ``11.3.0`` -> (11, 3), ``7.2`` -> (7, 2); what follows numbers is ignored.
+
+    Zeros at the end are dropped, so that 7.2 and 7.2.0 are one version.
+    """
     numbers = re.match(r"[0-9]+(\.[0-9]+)*", text)
-    return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
+    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
+    while len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    return tuple(parts)

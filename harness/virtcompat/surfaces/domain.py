@@ -23,8 +23,10 @@ UNITS = {
 KIB = frozenset("memory currentMemory maxMemory hard_limit soft_limit swap_hard_limit min_guarantee size".split())
 
 
-def to_bytes(root: etree._Element) -> None:
-    """Write every amount in bytes, so that 1 MiB and 1024 KiB are one fact."""
+def normal(root: etree._Element) -> None:
+    """Write one thing in one way: amounts in bytes, UUIDs with dashes, hardware addresses in lower case."""
+    for mac in root.iter("mac"):
+        mac.set("address", mac.get("address", "").lower())
     for element in root.iter(*AMOUNTS):
         text = (element.text or "").strip()
         unit = element.get("unit") or ("KiB" if element.tag in KIB else "")
@@ -106,6 +108,6 @@ SURFACE: Surface = DocumentSurface(
     schema="domain.rng",
     keys=KEYS,
     rules=RULES,
-    normalise=to_bytes,
+    normalise=normal,
     ordered=("disk", "interface"),
 )
