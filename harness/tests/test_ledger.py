@@ -26,7 +26,7 @@ FINDING = Finding("/domain/devices/watchdog[itco]", Change.ADDED, Tier.GUEST_ABI
 def explained(entry: Entry, old: str, new: str, finding: Finding = FINDING, check: str = "upgrade-disk") -> Finding:
     key = CellKey(check, "domain", "qemu", old, new)
     verdict = Verdict("case-one", Outcome.INCOMPATIBLE, (finding,))
-    return changes.explain(verdict, key, PRODUCTS, [entry]).findings[0]
+    return changes.explain(verdict, changes.crossed(key, PRODUCTS, [entry])).findings[0]
 
 
 def test_a_pair_that_crosses_the_change_is_explained_and_gets_its_tier() -> None:

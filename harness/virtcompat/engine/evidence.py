@@ -78,7 +78,7 @@ def _replay(key: CellKey, subject: checks.Case, answers: Answers) -> Evidence:
         try:
             question = steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
         except StopIteration as stop:
-            verdict = engine.explained(stop.value, key, answers.columns)
+            verdict = engine.explained(stop.value, engine.crossed(key, answers.columns))
             return Evidence(key, verdict, asked)
         answer = answers.resolve([question])[question]
         asked.append(Asked(question, answer))

@@ -132,6 +132,7 @@ class Runner:
     answers: Answers
     progress: Progress = lambda done, of: None
     tallies: dict[CellKey, Tally] = field(default_factory=dict)
+    crossed: dict[CellKey, changes.Crossed] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     done: int = 0
     judged: set[tuple[str, str]] = field(default_factory=set)
@@ -142,6 +143,7 @@ class Runner:
         for key in keys(self.found, self.selection):
             planned.setdefault((key.kind, key.driver), []).append(key)
             self.tallies[key] = Tally()
+            self.crossed[key] = crossed(key, self.found)
         work = [
             (kind, driver, [d for d in documents if d.kind == kind and driver in d.drivers]) for kind, driver in planned
         ]
@@ -187,7 +189,7 @@ class Runner:
         return None
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
-        verdict = explained(verdict, key, self.found)
+        verdict = explained(verdict, self.crossed[key])
         if verdict.outcome is not Outcome.NOT_APPLICABLE:
             self.judged.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
@@ -223,9 +225,14 @@ class Runner:
         return self.selection.complete and not missing
 
 
-def explained(verdict: Verdict, key: CellKey, found: Columns) -> Verdict:
+def crossed(key: CellKey, found: Columns) -> changes.Crossed:
+    """The ledger entries that may explain a finding of this cell."""
+    return changes.crossed(key, found.products, ledger.entries())
+
+
+def explained(verdict: Verdict, entries: changes.Crossed) -> Verdict:
     """A verdict with the change ledger applied; an entry's tier decides, so the outcome is taken anew."""
-    verdict = changes.explain(verdict, key, found.products, ledger.entries())
+    verdict = changes.explain(verdict, entries)
     if verdict.outcome not in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
         return verdict
     bad = verdict.worst >= Tier.BREAK

@@ -14,21 +14,25 @@ MIRROR = {Change.ADDED: Change.REMOVED, Change.REMOVED: Change.ADDED}
 Products = Mapping[str, Mapping[str, str]]
 
 
-def explain(verdict: Verdict, key: CellKey, products: Products, entries: Sequence[Entry]) -> Verdict:
+Crossed = Sequence[tuple[Entry, bool]]
+
+
+def crossed(key: CellKey, products: Products, entries: Sequence[Entry]) -> Crossed:
+    """The entries whose change lies between a cell's releases, each with whether it is crossed backwards."""
+    return [(e, backward) for e in entries if (backward := _crosses(e, key, products)) is not None]
+
+
+def explain(verdict: Verdict, entries: Crossed) -> Verdict:
     """The verdict with every finding that an entry accounts for marked with it and given its tier."""
-    if not verdict.findings:
-        return verdict
-    crossed = [(e, backward) for e in entries if (backward := _crosses(e, key, products, verdict.case)) is not None]
-    if not crossed:
-        return verdict
-    return replace(verdict, findings=tuple(_explained(f, crossed) for f in verdict.findings))
+    own = [(e, backward) for e, backward in entries if verdict.findings and _named(e, verdict.case)]
+    return replace(verdict, findings=tuple(_explained(f, own) for f in verdict.findings)) if own else verdict
 
 
-def _crosses(entry: Entry, key: CellKey, products: Products, case: str) -> bool | None:
+def _crosses(entry: Entry, key: CellKey, products: Products) -> bool | None:
     """Whether the cell's releases lie on both sides of the change: None where not, else whether backwards."""
     if key.kind not in entry.kinds or (entry.drivers and key.driver not in entry.drivers):
         return None
-    if (entry.checks and key.check not in entry.checks) or not _named(entry, case):
+    if entry.checks and key.check not in entry.checks:
         return None
     old, new = (version(products.get(r, {}).get(entry.product, "")) for r in (key.old, key.new))
     if key.old == key.new:
@@ -42,11 +46,11 @@ def _named(entry: Entry, case: str) -> bool:
     return not entry.cases or any(fnmatchcase(case, pattern) for pattern in entry.cases)
 
 
-def _explained(finding: Finding, crossed: Sequence[tuple[Entry, bool]]) -> Finding:
+def _explained(finding: Finding, entries: Crossed) -> Finding:
     """Where several entries match, the worst explains it: a harmless one must not hide a break."""
     found = [
         entry
-        for entry, backward in crossed
+        for entry, backward in entries
         if matches(entry, finding, backward=False) or (backward and matches(entry, finding, backward=True))
     ]
     if not found:

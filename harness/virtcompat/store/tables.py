@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def check_keys(file: Path, table: Table, allowed: Mapping[str, type], required: 
             raise BadData(file, f"'{key}' is missing", f"add a line '{key} = …'")
 
 
+@cache
 def version(text: str) -> tuple[int, ...]:
     """A version as numbers that compare: ``11.3.0`` -> (11, 3), ``7.2`` -> (7, 2); what follows numbers is ignored.
 

@@ -56,13 +56,20 @@ class DocumentSurface:
         if not self.ignored:
             return found
         pattern = re.compile("|".join(self.ignored))
-        return {path: value for path, value in found.items() if not pattern.search(path)}
+        for path in [path for path in found if pattern.search(path)]:
+            del found[path]
+        return found
 
     def tier(self, path: str, change: Change) -> Tier:
-        for pattern, changed, added, removed in self.rules:
-            if re.search(pattern, path):
-                return {Change.ADDED: added, Change.REMOVED: removed}.get(change, changed)
-        return {Change.ADDED: Tier.ADDITION}.get(change, Tier.BREAK)
+        return _tier(self.rules, path, change)
+
+
+@lru_cache(maxsize=1 << 15)
+def _tier(rules: tuple[Rule, ...], path: str, change: Change) -> Tier:
+    for pattern, changed, added, removed in rules:
+        if re.search(pattern, path):
+            return {Change.ADDED: added, Change.REMOVED: removed}.get(change, changed)
+    return {Change.ADDED: Tier.ADDITION}.get(change, Tier.BREAK)
 
 
 @lru_cache(maxsize=1024)
