@@ -42,6 +42,7 @@ SNAPSHOT_REDEFINE = 1  # VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
 METADATA_ONLY = 2  # VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY
 CHECKPOINT_METADATA_ONLY = 2
 SECURE, INACTIVE, MIGRATABLE = 1, 2, 8  # virDomainXMLFlags
+NO_FILE = -2
 UNDEFINE_FLAGS = 1 | 2 | 8 | 16 | 64  # managed save, snapshots, keep NVRAM, checkpoints, keep TPM
 DOMAIN_FORMS = {
     "inactive": INACTIVE,
@@ -59,6 +60,8 @@ def failure(error):
             "domain": error.get_error_domain() or 0,
             "message": error.get_error_message() or "",
         }
+    if isinstance(error, FileNotFoundError):
+        return {"code": NO_FILE, "domain": -1, "message": "the release keeps no file of it"}
     return {"code": -1, "domain": -1, "message": "%s: %s" % (type(error).__name__, error)}
 
 
@@ -165,7 +168,8 @@ KINDS = {
         undefine,
     ),
     "networkport": (
-        lambda xml, context: context_network(context).portCreateXML(xml, 0),
+        # A port that is already plugged, as every written one is, is reclaimed (VIR_NETWORK_PORT_CREATE_RECLAIM).
+        lambda xml, context: context_network(context).portCreateXML(xml, int("<plug" in xml)),
         lambda name, context: context_network(context).portLookupByUUIDString(name),
         lambda item, form: item.XMLDesc(0),
         lambda item: item.delete(0),
@@ -267,6 +271,8 @@ def answer_define(question):
     except (libvirt.libvirtError, UnicodeError, LookupError) as error:
         return dict(status="refused", **failure(error))
     forms = {form: text_of(kind, item, form, question.get("disk", "")) for form in question["forms"]}
+    if forms.get("disk", {}).get("error", {}).get("code") == NO_FILE:
+        del forms["disk"]  # kept in memory only, as an ephemeral secret is
     name, uuid = label_of(item)
     answer = {"status": "accepted", "forms": forms, "name": name, "uuid": uuid}
     try:
