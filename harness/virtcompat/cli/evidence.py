@@ -39,7 +39,7 @@ def explain(cell: str, form: str) -> int:
     for cause in causes([found], Tier.ADDITION):
         entry = f"ledger {cause.finding.entry}" if cause.finding.entry else "in no ledger entry"
         click.echo(f"\n{cause.finding.tier.label}: {sentence(cause.finding)}\n  {entry}; {len(cause.cases)} cases:")
-        click.echo(f"  virt-compat explain {key}/{cause.cases[0]}")
+        click.echo(f"  {cause.command}")
     reasons = {v.reason for v in found.verdicts if v.outcome in (Outcome.NOT_HERE, Outcome.BROKEN)}
     for reason in sorted(reasons):
         click.echo(f"\n{reason}")
@@ -86,7 +86,9 @@ def diff(old: str, new: str, case: str | None, drivers: tuple[str, ...], kinds: 
             f"\n{check}: {asked} asked, {sum(c.counts.get(Outcome.INCOMPATIBLE, 0) for c in cells)} incompatible"
         )
         for cause in found:
-            cases = cause.cases[0] + (f" and {len(cause.cases) - 1} more" if len(cause.cases) > 1 else "")
+            cases = f"{cause.key.kind}/{cause.cases[0]}" + (
+                f" and {len(cause.cases) - 1} more" if len(cause.cases) > 1 else ""
+            )
             entry = f" <{cause.finding.entry}>" if cause.finding.entry else ""
             click.echo(f"  {cause.finding.tier.label}: {sentence(cause.finding)} [{cases}]{entry}")
     return 0

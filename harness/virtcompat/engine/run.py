@@ -193,8 +193,9 @@ class Runner:
         if verdict.outcome is not Outcome.NOT_APPLICABLE:
             self.judged.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
-        shortened = tuple(_shortened(f) for f in verdict.findings)
-        self.tallies[key].add(replace(verdict, findings=shortened), self.selection.gate)
+        if verdict.findings:
+            verdict = replace(verdict, findings=tuple(_shortened(f) for f in verdict.findings))
+        self.tallies[key].add(verdict, self.selection.gate)
 
     def matrix(self) -> Matrix:
         cells = [tally.cell(key) for key, tally in self.tallies.items()]
@@ -232,9 +233,9 @@ def crossed(key: CellKey, found: Columns) -> changes.Crossed:
 
 def explained(verdict: Verdict, entries: changes.Crossed) -> Verdict:
     """A verdict with the change ledger applied; an entry's tier decides, so the outcome is taken anew."""
-    verdict = changes.explain(verdict, entries)
-    if verdict.outcome not in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
+    if not verdict.findings or verdict.outcome not in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
         return verdict
+    verdict = changes.explain(verdict, entries)
     bad = verdict.worst >= Tier.BREAK
     return replace(verdict, outcome=Outcome.INCOMPATIBLE if bad else Outcome.COMPATIBLE)
 

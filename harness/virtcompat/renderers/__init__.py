@@ -9,7 +9,7 @@ from typing import Protocol
 
 from virtcompat import registry
 from virtcompat.facts import masked
-from virtcompat.model import Cell, Finding, Matrix, Outcome, Tier
+from virtcompat.model import Cell, CellKey, Finding, Matrix, Outcome, Tier
 
 
 class Renderer(Protocol):
@@ -83,24 +83,33 @@ def grids(matrix: Matrix) -> Grids:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Findings that look alike: the same place, the same kind of difference, the same explanation."""
+    """Findings that look alike: the same kind of document, place and difference, the same explanation.
+
+    key: the first cell that has it, for the command that shows it.
+    """
 
     finding: Finding
     cases: tuple[str, ...]
+    key: CellKey
+
+    @property
+    def command(self) -> str:
+        return f"virt-compat explain {self.key}/{self.cases[0]}"
 
 
 def causes(cells: Iterable[Cell], least: Tier = Tier.RISK) -> list[Cause]:
     """The findings of these cells grouped by cause, the worst and most frequent first."""
-    groups: dict[tuple[str, str, str, int], tuple[Finding, list[str]]] = {}
+    groups: dict[tuple[str, str, str, str, int], tuple[Finding, list[str], CellKey]] = {}
     for cell in cells:
         for verdict in cell.verdicts:
             for finding in verdict.findings:
                 if finding.tier >= least:
-                    key = (masked(finding.path), finding.change, finding.entry or _words(finding), finding.tier)
-                    names = groups.setdefault(key, (finding, []))[1]
+                    what = finding.entry or _words(finding)
+                    key = (cell.key.kind, masked(finding.path), finding.change, what, finding.tier)
+                    names = groups.setdefault(key, (finding, [], cell.key))[1]
                     if verdict.case not in names:
                         names.append(verdict.case)
-    found = [Cause(finding, tuple(names)) for finding, names in groups.values()]
+    found = [Cause(finding, tuple(names), key) for finding, names, key in groups.values()]
     return sorted(found, key=lambda c: (-c.finding.tier, -len(c.cases), c.finding.path))
 
 

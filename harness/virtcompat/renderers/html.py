@@ -21,7 +21,7 @@ table { border-collapse: collapse; margin: .8rem 0 } th, td { border: 1px solid 
 .not-applicable { color: var(--dim) } .broken { color: var(--broken); font-weight: 600 }
 small { display: block; font-weight: 400; color: var(--dim) } .scroll { overflow-x: auto }
 details { margin: .3rem 0 } summary { cursor: pointer; color: var(--dim) } code { font-size: .86em; overflow-wrap: anywhere }
-.causes td { font-size: .9rem } .new { color: var(--bad); font-weight: 600 } nav a { margin-right: 1rem }
+.causes td { font-size: .9rem } .new { color: var(--bad); font-weight: 600 } a { color: inherit } nav a { margin-right: 1rem; white-space: nowrap; display: inline-block }
 @media print { details { display: block } }
 """
 
@@ -50,7 +50,7 @@ class HtmlRenderer:
         ]
         for (driver, check), grid in shown.items():
             parts += [f"<h2 id='{driver}-{check}'>{escape(driver)} · {escape(check)}</h2>", _table(matrix, grid)]
-            parts += _details(driver, check, grid)
+            parts += _details(grid)
         return "\n".join([*parts, "</main></body></html>"]) + "\n"
 
 
@@ -58,7 +58,7 @@ def _columns(matrix: Matrix) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{escape(c.name)}</th><td>libvirt {escape(c.libvirt)}</td><td>QEMU {escape(c.qemu)}</td>"
         f"<td>{'asked live' if c.live else 'replayed from golden' if c.golden else 'nothing recorded'}</td>"
-        f"<td>{escape(c.note)}</td></tr>"
+        + (f"<td>{escape(c.note)}</td></tr>" if c.note else "</tr>")
         for c in matrix.columns
     )
     return f"<div class='scroll'><table>{rows}</table></div>"
@@ -91,7 +91,7 @@ def _square(square: Square | None) -> str:
     return f"<td class='{square.outcome}'>{escape(square.label)}{lines}</td>"
 
 
-def _details(driver: str, check: str, grid: dict[tuple[str, str], Square]) -> list[str]:
+def _details(grid: dict[tuple[str, str], Square]) -> list[str]:
     """What is behind each red square."""
     parts = []
     for (old, new), square in grid.items():
@@ -100,19 +100,18 @@ def _details(driver: str, check: str, grid: dict[tuple[str, str], Square]) -> li
             pair = old if old == new else f"{old} → {new}"
             parts.append(f"<details><summary>{escape(pair)}: {len(found)} causes</summary><div class='scroll'>")
             parts.append("<table class='causes'><tr><th>tier</th><th>what</th><th>cases</th><th>ledger</th></tr>")
-            parts += [_cause(c, f"{check}/{square.cells[0].key.kind}/{driver}/{old}/{new}") for c in found]
+            parts += [_cause(c) for c in found]
             parts.append("</table></div></details>")
     return parts
 
 
-def _cause(cause: Cause, cell: str) -> str:
+def _cause(cause: Cause) -> str:
     finding = cause.finding
     cases = ", ".join(cause.cases[:8]) + (f" and {len(cause.cases) - 8} more" if len(cause.cases) > 8 else "")
     ledger = escape(finding.entry) if finding.entry else "<span class='new'>none</span>"
-    command = f"virt-compat explain {cell}/{cause.cases[0]}"
     return (
         f"<tr><td>{finding.tier.label}</td><td><code>{escape(sentence(finding, 300))}</code>"
-        f"<small><code>{escape(command)}</code></small></td><td>{escape(cases)}</td><td>{ledger}</td></tr>"
+        f"<small><code>{escape(cause.command)}</code></small></td><td>{escape(cases)}</td><td>{ledger}</td></tr>"
     )
 
 

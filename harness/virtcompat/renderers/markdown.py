@@ -64,7 +64,7 @@ def _causes(grid: dict[tuple[str, str], Square]) -> list[str]:
     lines += ["| tier | what | cases | ledger |", "|---|---|---|---|"]
     for cause in found:
         what = sentence(cause.finding, 120).replace("|", "\\|").replace("<", "&lt;")
-        cases = cause.cases[0] + (f" +{len(cause.cases) - 1}" if len(cause.cases) > 1 else "")
+        cases = f"{cause.key.kind}/{cause.cases[0]}" + (f" +{len(cause.cases) - 1}" if len(cause.cases) > 1 else "")
         entry = cause.finding.entry
         link = f"[{entry}](../golden/changes/{entry}.toml)" if entry else "**none**"
         lines.append(f"| {cause.finding.tier.label} | {what} | {cases} | {link} |")

@@ -91,7 +91,9 @@ def _summary(console: Console, matrix: Matrix) -> None:
     if new:
         console.print(f"\n{len(new)} causes at or above '{matrix.gate.label}' are in no ledger entry:", style="bold")
     for cause in new[:20]:
-        cases = f"{cause.cases[0]}{f' and {len(cause.cases) - 1} more' if len(cause.cases) > 1 else ''}"
+        cases = (
+            f"{cause.key.kind}/{cause.cases[0]}{f' and {len(cause.cases) - 1} more' if len(cause.cases) > 1 else ''}"
+        )
         console.print(f"  {cause.finding.tier.label}: {sentence(cause.finding, 80)}  [{cases}]", markup=False)
     if len(new) > 20:
         console.print(f"  … and {len(new) - 20} more (--format html or json shows all)")
