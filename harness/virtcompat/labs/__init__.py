@@ -10,8 +10,15 @@ from virtcompat.errors import UsageError
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
-#: What a lab's Python runs: read the probe's length and source from stdin, then become the probe.
-BOOTSTRAP = "import sys; n = int(sys.stdin.readline()); exec(compile(sys.stdin.read(n), 'virt-compat-probe', 'exec'))"
+#: What a lab's Python runs. It first starts itself anew without address-space randomization (ADDR_NO_RANDOMIZE), so that
+#: what depends on addresses does the same each time; then it reads the probe's length and source and becomes it.
+BOOTSTRAP = """import sys
+if len(sys.argv) == 1:
+    import ctypes, os
+    ctypes.CDLL(None).personality(0x0040000)
+    os.execv(sys.executable, open("/proc/self/cmdline").read().split(chr(0))[:-1] + ["again"])
+n = int(sys.stdin.readline())
+exec(compile(sys.stdin.read(n), "virt-compat-probe", "exec"))"""
 
 #: How far a long job is: (done, of, what). ``of`` is 0 where nobody knows.
 Progress = Callable[[int, int, str], None]

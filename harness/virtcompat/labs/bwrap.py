@@ -95,6 +95,9 @@ def command(root: Path, daemon: bool, cache: Path | None, shown: tuple[str, ...]
         "XDG_CONFIG_HOME": "/home/config", "XDG_CACHE_HOME": "/home/cache", "PYTHONDONTWRITEBYTECODE": "1",
         # Nothing spawns a session daemon to ask it about networks or secrets, and waits seconds for it.
         "LIBVIRT_AUTOSTART": "0",
+        # Freed and fresh memory is filled with a pattern: what reads it then does the same wrong thing each time.
+        "MALLOC_PERTURB_": "165",
+        "GLIBC_TUNABLES": "glibc.malloc.perturb=165",
     }  # fmt: skip
     for name, value in environment.items():
         argv += ["--setenv", name, value]

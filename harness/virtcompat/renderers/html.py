@@ -21,7 +21,8 @@ table { border-collapse: collapse; margin: .8rem 0 } th, td { border: 1px solid 
 .not-applicable { color: var(--dim) } .broken { color: var(--broken); font-weight: 600 }
 small { display: block; font-weight: 400; color: var(--dim) } .scroll { overflow-x: auto }
 details { margin: .3rem 0 } summary { cursor: pointer; color: var(--dim) } code { font-size: .86em; overflow-wrap: anywhere }
-.causes td { font-size: .9rem } .new { color: var(--bad); font-weight: 600 } a { color: inherit } nav a { margin-right: 1rem; white-space: nowrap; display: inline-block }
+.causes td { font-size: .9rem } .new { color: var(--bad); font-weight: 600 }
+a { color: inherit } nav a { margin-right: 1rem; white-space: nowrap; display: inline-block }
 @media print { details { display: block } }
 """
 
