@@ -100,10 +100,6 @@ def _folders(release: Release) -> list[Path]:
 def _delete(folder: Path) -> None:
     aside = folder.with_name(f".removing-{folder.name}-{os.getpid()}")
     folder.rename(aside)
-    if os.geteuid() != 0 and shutil.which("unshare"):
-        # Files made in a user namespace belong to its subordinate ids: only from inside can they be removed.
-        inside = ["unshare", "--map-auto", "--map-root-user", "rm", "-rf", str(aside)]
-        subprocess.run(inside, check=False, capture_output=True)
     shutil.rmtree(aside, ignore_errors=True)
     if aside.exists():
         raise LabError(f"{aside} could not be removed", f"rm -rf {aside}, as root if need be")
@@ -140,27 +136,42 @@ def create(release: Release, from_mirror: str = "", refresh: bool = False) -> Ma
 
 
 def _extract(release: Release, aside: Path, uri: str) -> dict[str, str]:
-    root, listing = aside / "root", aside / "archives.txt"
+    """Download and unpack the packages into ``aside/root``; returns package -> version."""
+    root, archive = aside / "root", aside / "root.tar"
+    own = os.geteuid() == 0
     command = [
-        "mmdebstrap", "--quiet", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", "--variant=extract",
+        "mmdebstrap", "--quiet", f"--mode={'root' if own else 'unshare'}", "--variant=extract",
         '--aptopt=APT::Install-Recommends "false"',
         # A rolling suite's Release file can be past its validity date.
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        f'--extract-hook=ls "$1/var/cache/apt/archives" > "{listing}"',
-        f"--include={','.join(release.packages)}", release.suite, str(root), f"deb {uri} {release.suite} main",
+        '--extract-hook=ls "$1/var/cache/apt/archives" >&2',
+        # Without root the directory would belong to other (subordinate) ids: a tar archive belongs to who unpacks it.
+        f"--include={','.join(release.packages)}", release.suite, str(root) if own else str(archive),
+        f"deb {uri} {release.suite} main",
     ]  # fmt: skip
-    if os.geteuid() != 0:
-        # The hook writes as root of the user namespace.
-        listing.touch(mode=0o666)
-        aside.chmod(0o777)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not own:
+        command.insert(1, "--format=tar")
+        command[command.index(str(archive))] = "-"
+    with archive.open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, check=False)
+    words = done.stderr.decode("utf-8", "replace").splitlines()
     if done.returncode:
-        words = "\n".join(done.stderr.strip().splitlines()[-12:])
         remedy = "check the mirror (--mirror) and the network; nothing half-made was left behind"
-        raise LabError(f"mmdebstrap could not build {release.name} from {release.suite}:\n{words}", remedy)
-    names = [line.removesuffix(".deb").split("_") for line in listing.read_text().split() if line.endswith(".deb")]
-    listing.unlink()
+        said = "\n".join([line for line in words if not line.endswith(".deb")][-12:])
+        raise LabError(f"mmdebstrap could not build {release.name} from {release.suite}:\n{said}", remedy)
+    if not own:
+        _unpack(archive, root)
+    archive.unlink()
+    names = [line.strip().removesuffix(".deb").split("_") for line in words if line.endswith(".deb")]
     return {name: unquote(version) for name, version, _ in sorted(names)}
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    root.mkdir()
+    unpack = ["tar", "-x", "-f", str(archive), "-C", str(root), "--no-same-owner", "--exclude=./dev/*"]
+    done = subprocess.run(unpack, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"the lab could not be unpacked: {done.stderr.strip()[-300:]}", "check the disk's free space")
 
 
 def _link(root: Path, links: Mapping[str, str]) -> None:

@@ -35,8 +35,8 @@ def _crosses(entry: Entry, key: CellKey, products: Products) -> bool | None:
     if entry.checks and key.check not in entry.checks:
         return None
     old, new = (version(products.get(r, {}).get(entry.product, "")) for r in (key.old, key.new))
-    if key.old == key.new:
-        return False if entry.same_release and new >= entry.since else None
+    if entry.same_release and min(old, new) >= entry.since:
+        return False
     if old < entry.since <= new:
         return False
     return True if entry.either_way and new < entry.since <= old else None

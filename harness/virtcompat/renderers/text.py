@@ -37,15 +37,16 @@ class TextRenderer:
             color_system="standard" if self.color else None,
         )  # fmt: skip
         for (driver, check), grid in grids(matrix).items():
-            console.print(_table(matrix, driver, check, grid))
+            console.print(f"{driver} · {check}", style="bold")
+            console.print(_table(matrix, grid))
         _summary(console, matrix)
         return out.getvalue()
 
 
-def _table(matrix: Matrix, driver: str, check: str, grid: dict[tuple[str, str], Square]) -> Table:
+def _table(matrix: Matrix, grid: dict[tuple[str, str], Square]) -> Table:
     olds = [c for c in matrix.columns if any(old == c.name for old, _ in grid)]
     news = [c for c in matrix.columns if any(new == c.name for _, new in grid)]
-    table = Table(title=f"{driver} · {check}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     if all(old == new for old, new in grid):
         for column in news:
             table.add_column(column.name)

@@ -31,7 +31,7 @@ class Entry:
     them. where: patterns (fnmatch without the special meaning of brackets) of finding paths. change: the kinds
     of difference, as seen going from old to new. old, new: regular expressions that the values must match.
     either_way: also explains the mirror image (added for removed) when the pair is crossed backwards.
-    same_release: explains what one release does by itself (round trip), from ``since`` on.
+    same_release: explains what one release does by itself (round trip), from ``since`` on, and between two such.
     """
 
     id: str
