@@ -91,3 +91,24 @@ def counted(text: str) -> tuple[int, int]:
     found = re.search(r"answers: (\d+) asked of\s+real\s+libvirt\s+now, (\d+) known", text)
     assert found, text[-500:]
     return int(found[1]), int(found[2])
+
+
+@pytest.mark.lab
+def test_ctrl_c_keeps_what_is_done_and_says_so(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "labs").symlink_to(paths.cache_dir() / "labs")
+    argv, environment = command(tmp_path, *MATRIX)
+    running = subprocess.Popen(
+        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    file = tmp_path / "answers.sqlite"
+    deadline = time.monotonic() + 60
+    while (not file.exists() or rows(file) < 64) and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.02)
+    interrupted = time.monotonic()
+    os.kill(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert time.monotonic() - interrupted < 15
+    assert running.returncode == 3
+    assert "every answer so far is kept" in said
+    assert "Traceback" not in said
+    assert rows(file) >= 64

@@ -30,6 +30,7 @@ class Prober:
     """Sessions by (lab, set-up), kept open between batches. Close it, or leave its ``with`` block."""
 
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
+    stopped: bool = False
 
     def __enter__(self) -> Prober:
         return self
@@ -45,13 +46,21 @@ class Prober:
             key = (asked.lab.fingerprint(), asked.setup.uri, asked.question.op == "load")
             groups.setdefault(key, []).append(asked)
         with ThreadPoolExecutor(max_workers=workers) as pool:
-            for future in [pool.submit(self._group, group, store) for group in groups.values()]:
-                future.result()
+            futures = [pool.submit(self._group, group, store) for group in groups.values()]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                # Ctrl-C, or a lab that failed: each thread ends after the answer it waits for, which is kept.
+                self.stopped = True
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     def _group(self, group: Sequence[Asked], store: Store) -> None:
         if group[0].question.op == "load":
             for part in _without_clashes(group):
-                self._load(part, store)
+                if not self.stopped:
+                    self._load(part, store)
         else:
             self._define(group, store)
 
@@ -64,6 +73,8 @@ class Prober:
         requests = [_request(a, "define") for a in group]  # native is a define with another form
         for at, reply in _replies(session, requests):
             store(group[at].question, Answer.from_dict(reply))
+            if self.stopped:
+                return
 
     def _load(self, group: Sequence[Asked], store: Store) -> None:
         """Start the driver on a directory that holds these files; where that kills it, halve until one is to blame."""
