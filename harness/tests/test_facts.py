@@ -121,3 +121,18 @@ def test_state_of_a_pool_is_neither_right_nor_wrong() -> None:
     pool = "<pool type='dir'><name>a</name><capacity>{}</capacity></pool>"
     surface = surfaces.every()["storagepool"]
     assert surface.facts(pool.format(1)) == surface.facts(pool.format(2))
+
+
+def test_boot_order_is_guest_visible() -> None:
+    old, new = (
+        f"<domain><os><boot dev='{a}'/><boot dev='{b}'/></os></domain>"
+        for a, b in (("hd", "network"), ("network", "hd"))
+    )
+    found = diff(old, new)
+    assert [path for path, *_ in found] == ["/domain/os/boot(order)"]
+    assert SURFACE.tier(found[0][0], found[0][1]) is Tier.GUEST_ABI_BREAK
+
+
+def test_an_identity_with_slashes_does_not_change_a_tier() -> None:
+    for identity in ("tag", "/mnt/a"):
+        assert SURFACE.tier(f"/domain/devices/filesystem[{identity}]/source/@dir", Change.ADDED) is Tier.ADDITION

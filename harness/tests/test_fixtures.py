@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from lxml import etree
 from virtcompat.documents import ROOTS
-from virtcompat.engine.schemas import PATTERN
 from virtcompat.labs import Lab, build, open_lab
 from virtcompat.labs.prober import read_files
 from virtcompat.model import NotHere
@@ -80,7 +79,7 @@ def test_ninety_percent_of_the_newest_domain_schema_is_touched(lab: Lab, tmp_pat
     build.create(newest)
     found = open_lab(newest)
     assert not isinstance(found, NotHere)
-    for path, text in read_files(found, PATTERN).items():
+    for path, text in read_files(found, found.schemas).items():
         (tmp_path / Path(path).name).write_text(text, encoding="utf-8")
     wanted = schema_pairs(tmp_path)
     touched: set[Pair] = set()

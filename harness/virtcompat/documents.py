@@ -20,6 +20,9 @@ ROOTS = {
     "secret": "secret", "nwfilter": "filter", "nwfilterbinding": "filterbinding", "interface": "interface",
     "nodedev": "device",
 }  # fmt: skip
+#: Roots whose object has a <uuid> and a <name> of its own as an element.
+WITH_UUID = frozenset(("domain", "network", "pool", "secret", "filter", "networkport"))
+WITH_NAME = frozenset(("domain", "network", "pool", "volume", "domainsnapshot", "domaincheckpoint"))
 KIND_OF_ROOT = {root: kind for kind, root in ROOTS.items()}
 
 
@@ -123,8 +126,10 @@ def pin(text: str, machines: Mapping[str, str] | None = None) -> tuple[str, str]
     digest = hashlib.sha256(etree.tostring(root, method="c14n")).hexdigest()
     if root.tag == "device":
         return etree.tostring(parse(text), encoding="unicode"), digest
-    _put_first(root, "uuid", str(uuid.UUID(digest[:32], version=4)))
-    _put_first(root, "name", f"vc{digest[:12]}")
+    if root.tag in WITH_UUID:
+        _put_first(root, "uuid", str(uuid.UUID(digest[:32], version=4)))
+    if root.tag in WITH_NAME:
+        _put_first(root, "name", f"vc{digest[:12]}")
     _fix_random(root, digest)
     kind = root.find("os/type")
     if root.tag == "domain" and kind is not None and kind.get("arch", "x86_64") in ("x86_64", "i686"):

@@ -37,7 +37,11 @@ class RoundTrip:
         if not findings:
             findings += yield from _again(case, new, first)
             findings += yield from _restart(case, new, first)
-            findings += yield from _schema(case, new, first)
+            valid = yield case.validate(new, first.form("inactive"))
+            if isinstance(valid, NotHere):
+                return case.not_here(valid)
+            if not valid.accepted:
+                findings.append(Finding("(schema)", Change.INVALID, Tier.RISK, "valid", valid.message))
             findings += yield from _native(case, new)
             findings += _dropped(case, first)
         return case.verdict(findings)
@@ -80,13 +84,6 @@ def _native(case: Case, release: str) -> Asking:
     if isinstance(converted, NotHere) or converted.status not in DEATHS:
         return []
     return [refusal("native", converted)]
-
-
-def _schema(case: Case, release: str, first: Answer) -> Asking:
-    valid = yield case.validate(release, first.form("inactive"))
-    if isinstance(valid, NotHere) or valid.accepted:
-        return []
-    return [Finding("(schema)", Change.INVALID, Tier.RISK, "valid", valid.message)]
 
 
 def _dropped(case: Case, first: Answer) -> list[Finding]:

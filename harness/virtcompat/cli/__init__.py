@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -47,5 +48,10 @@ def main() -> None:
         code = 3
     except BrokenPipeError:
         sys.stderr.close()
+        code = 4
+    except Exception as error:
+        if os.environ.get("VIRT_COMPAT_DEBUG"):
+            raise
+        click.echo(f"error: {type(error).__name__}: {error}\n  remedy: VIRT_COMPAT_DEBUG=1 shows where", err=True)
         code = 4
     sys.exit(code if isinstance(code, int) else 0)

@@ -59,6 +59,12 @@ class Answers:
             if isinstance(lab, NotHere):
                 answered[question] = lab
                 continue
+            if self._setup(question).daemon and not lab.sandboxed:
+                remedy = "use a root or a built lab for this kind of document"
+                answered[question] = NotHere(
+                    "a system daemon is started in a sandbox only, never on a live host", remedy
+                )
+                continue
             key = self._key(lab, question)
             open_ones.setdefault(key, []).append(question)
             labs[key] = lab

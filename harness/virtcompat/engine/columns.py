@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from virtcompat.errors import LabError
 from virtcompat.labs import Lab, build, identify, open_lab
 from virtcompat.model import Column, NotHere
 from virtcompat.store import golden, releases
@@ -30,14 +31,15 @@ class Columns:
         return [c.name for c in self.columns]
 
     def lab(self, column: str, flavour: str) -> Lab | NotHere:
-        missing = NotHere(f"no lab {column}-{flavour}".rstrip("-"), f"virt-compat lab create {column}-{flavour}")
+        name = f"{column}-{flavour}".rstrip("-")
+        missing = NotHere(f"no lab {name}", f"virt-compat lab create {name}")
         return self.labs.get((column, flavour), missing)
 
 
 def find(names: tuple[str, ...] = ()) -> Columns:
     """The columns of these releases; all shipped and added ones where none is named."""
     found = Columns()
-    for release in [releases.find(n) for n in names] if names else releases.every():
+    for release in [releases.find(n) for n in dict.fromkeys(names)] if names else releases.every():
         _add(found, release)
     found.columns.sort(key=lambda c: c.order)
     return found
@@ -51,8 +53,11 @@ def _add(found: Columns, release: Release) -> None:
     if provenance is not None:
         products = dict(provenance.products)
     elif not isinstance(lab, NotHere):
-        libvirt, qemu = own_versions(lab)
-        products = {"libvirt": libvirt, "qemu": qemu}
+        try:
+            libvirt, qemu = own_versions(lab)
+            products = {"libvirt": libvirt, "qemu": qemu}
+        except LabError as error:
+            lab = NotHere(error.message, f"repair it, or: virt-compat lab remove {release.name}")
     live = not isinstance(lab, NotHere) and not moved
     column = Column(
         release.name,

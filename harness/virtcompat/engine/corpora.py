@@ -12,12 +12,16 @@ from virtcompat.model import Fixture
 from virtcompat.store import fixtures, golden, releases, tables
 
 
-def load(folder: Path) -> list[Fixture]:
-    """Every distinct document below a directory. UsageError where there is none."""
-    found = list(fixtures.corpus(folder, KIND_OF_ROOT, machines()))
+def load(folder: Path) -> tuple[list[Fixture], list[str]]:
+    """Every distinct document below a directory, and why others were left out. UsageError where there is none."""
+    skipped: list[str] = []
+    found = list(fixtures.corpus(folder, KIND_OF_ROOT, machines(), skipped))
     if not found:
-        raise UsageError(f"{folder}: no document of a known kind below it", "name a directory with libvirt XML files")
-    return found
+        why = f" ({skipped[0]})" if skipped else ""
+        raise UsageError(
+            f"{folder}: no document of a known kind below it{why}", "name a directory of libvirt XML files"
+        )
+    return found, skipped
 
 
 def machines() -> dict[str, str]:

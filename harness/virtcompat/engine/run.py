@@ -223,7 +223,7 @@ class Runner:
     def _everything_asked(self) -> bool:
         """Only a run in which nothing was missing can call a ledger entry stale."""
         missing = any(t.counts.get(Outcome.NOT_HERE) or t.counts.get(Outcome.BROKEN) for t in self.tallies.values())
-        return self.selection.complete and not missing
+        return self.selection.complete and not self.foreign and not missing
 
 
 def crossed(key: CellKey, found: Columns) -> changes.Crossed:

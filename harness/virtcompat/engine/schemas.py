@@ -16,8 +16,6 @@ from virtcompat.model import Answer, NotHere, Question
 from virtcompat.store import paths
 from virtcompat.surfaces import every
 
-PATTERN = "/usr/share/libvirt/schemas/*.rng"
-
 
 @dataclass(slots=True)
 class Schemas:
@@ -60,8 +58,11 @@ class Schemas:
             return folder
         folder.parent.mkdir(exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=folder.parent))
-        for path, text in read_files(lab, PATTERN).items():
+        for path, text in read_files(lab, lab.schemas).items():
             (aside / Path(path).name).write_text(text, encoding="utf-8")
+        if not any(aside.iterdir()):
+            aside.rmdir()
+            return NotHere(f"{release} has no schemas", "install the package with libvirt's schemas")
         try:
             aside.rename(folder)
         except OSError:

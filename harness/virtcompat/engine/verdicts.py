@@ -8,11 +8,11 @@ from dataclasses import replace
 from virtcompat.model import Matrix, Outcome
 
 
-def exit_code(matrix: Matrix, *, judged: bool) -> int:
+def exit_code(matrix: Matrix, *, judged: bool, partly: bool = False) -> int:
     """The exit code of a run: tool failure before breaks, breaks before what could not be asked.
 
     4 a cell is broken; 1 an unexplained finding at the gate's tier or a stale ledger entry (only where ``judged``);
-    3 nothing was asked, or a whole cell could not be; 0 else.
+    3 nothing was asked, or something could not be (``partly`` forgives single cases); 0 else.
     """
     counts: Counter[Outcome] = Counter()
     for cell in matrix.cells:
@@ -22,7 +22,8 @@ def exit_code(matrix: Matrix, *, judged: bool) -> int:
     if judged and (matrix.stale or any(c.unexplained for c in matrix.cells)):
         return 1
     asked = counts[Outcome.COMPATIBLE] + counts[Outcome.INCOMPATIBLE]
-    return 3 if not asked or any(c.outcome is Outcome.NOT_HERE for c in matrix.cells) else 0
+    missing = counts[Outcome.NOT_HERE] and not partly
+    return 3 if not asked or missing or any(c.outcome is Outcome.NOT_HERE for c in matrix.cells) else 0
 
 
 def publishable(matrix: Matrix) -> Matrix:

@@ -20,6 +20,8 @@ if len(sys.argv) == 1:
 n = int(sys.stdin.readline())
 exec(compile(sys.stdin.read(n), "virt-compat-probe", "exec"))"""
 
+SCHEMAS = "/usr/share/libvirt/schemas/*.rng"
+
 #: How far a long job is: (done, of, what). ``of`` is 0 where nobody knows.
 Progress = Callable[[int, int, str], None]
 
@@ -34,6 +36,8 @@ class Lab(Protocol):
     workdir: a directory inside that the probe may write to and that is gone with it.
     fingerprint: digests everything in the lab that can change an answer.
     versions: package -> version, empty where the lab has no packages.
+    sandboxed: whether a system daemon may be started in it without touching the machine's own.
+    schemas: pattern of its RELAX NG files.
     """
 
     @property
@@ -42,6 +46,10 @@ class Lab(Protocol):
     def workdir(self) -> str: ...
     @property
     def versions(self) -> dict[str, str]: ...
+    @property
+    def sandboxed(self) -> bool: ...
+    @property
+    def schemas(self) -> str: ...
     def fingerprint(self) -> str: ...
     def command(self, daemon: bool) -> list[str]: ...
 

@@ -21,15 +21,15 @@ def versions(lab: Lab) -> tuple[str, str]:
 
 def identity(lab: Lab) -> dict[str, str]:
     """What the probe says of the binaries it runs on. LabError where the probe does not start."""
-    return _identity(tuple(lab.command(daemon=False)), lab.workdir)
+    return _identity(tuple(lab.command(daemon=False)), lab.workdir, lab.schemas)
 
 
 @cache
-def _identity(command: tuple[str, ...], workdir: str) -> dict[str, str]:
+def _identity(command: tuple[str, ...], workdir: str, schemas: str) -> dict[str, str]:
     opening: dict[str, object] = {"uri": None, "root": workdir, "files": {}}
     probe = session.Session(session.Start(command, opening))
     try:
-        reply = next(reply for _, reply in probe.ask([{"op": "identify"}]))
+        reply = next(reply for _, reply in probe.ask([{"op": "identify", "schemas": schemas}]))
     finally:
         probe.close()
     if reply["status"] != "accepted":

@@ -84,13 +84,19 @@ class Prober:
         try:
             replies = list(session.ask([_request(a, "dump") for a in group]))
         except OpenFailed as error:
-            if error.reply or len(group) == 1:
-                # It answered, or it died on this one file alone.
+            replies = []
+            answer: Answer | None
+            if said := starts(lab, setup):
+                # It does not open without these files either: that says nothing about them.
+                answer = Answer("no-connection", message=said)
+            elif len(group) == 1:
                 answer = Answer("refused" if error.reply else "crashed", message=error.said)
+            else:
+                answer = None  # one of several is to blame
+            if answer:
                 for asked in group:
                     store(asked.question, answer)
                 return
-            replies = []
         finally:
             session.close()
         if not replies:
@@ -172,13 +178,15 @@ def facts(lab: Lab, setup: Setup, what: str) -> Reply:
 
 
 def read_files(lab: Lab, pattern: str) -> dict[str, str]:
-    """The lab's text files that match a pattern, by path."""
+    """The lab's text files that match a pattern, by path. LabError where the probe cannot read them."""
     session = Session(Start(lab.command(daemon=False), {"uri": None, "root": lab.workdir, "files": {}}))
     try:
         reply = next(reply for _, reply in session.ask([{"op": "read", "pattern": pattern}]))
     finally:
         session.close()
-    return dict(reply.get("texts") or {})
+    if reply["status"] != "accepted":
+        raise LabError(f"{lab.release}: {pattern} could not be read: {reply.get('message')}", "virt-compat doctor")
+    return dict(reply["texts"])
 
 
 def starts(lab: Lab, setup: Setup) -> str:

@@ -28,6 +28,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -363,7 +364,7 @@ def run_events():
 
 def answer_open(question):
     global CONN, ROOT
-    ROOT = question.get("root") or "/"
+    ROOT = (question.get("root") or "/").replace("{pid}", str(os.getpid()))
     os.makedirs(ROOT, exist_ok=True)
     for path, text in (question.get("files") or {}).items():
         path = os.path.join(ROOT, path)
@@ -377,7 +378,7 @@ def answer_open(question):
     try:
         if question.get("daemon"):
             start_daemon()
-        CONN = libvirt.open(question["uri"])
+        CONN = libvirt.open(question["uri"].replace("{pid}", str(os.getpid())))
     except (libvirt.libvirtError, OSError) as error:
         return dict(status="refused", **failure(error))
     try:
@@ -422,6 +423,9 @@ def answer_identify(question):
         for folder in os.environ.get("PATH", "/usr/bin").split(":")
         for path in glob.glob(folder + "/qemu-system-*")
     }
+    daemon = shutil.which("libvirtd")
+    files |= {os.path.realpath(daemon)} if daemon else set()
+    files |= set(glob.glob("/usr/share/libvirt/cpu_map/*.xml") + glob.glob(question.get("schemas") or ""))
     digests = {}
     for path in sorted(files | emulators):
         with open(path, "rb") as file:
@@ -482,6 +486,8 @@ def main():
             out.flush()
     if DAEMON:
         DAEMON.terminate()
+    if ROOT and ROOT.endswith("-%d" % os.getpid()):
+        shutil.rmtree(ROOT, ignore_errors=True)  # on another host nothing else takes it away
     # The embedded driver's own tear-down is not what is measured here, and it may hang.
     os._exit(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from virtcompat import documents
@@ -31,7 +32,7 @@ def load(kinds: tuple[str, ...], drivers: tuple[str, ...], cases: tuple[str, ...
     if orphans:
         raise BadData(orphans[0], "metadata without a document", f"write {orphans[0].stem}.xml or remove this file")
     chosen = [f for f in found if set(f.drivers) & set(drivers)]
-    return [f for f in chosen if not cases or any(Path(f.case).match(pattern) for pattern in cases)]
+    return [f for f in chosen if not cases or any(fnmatchcase(f.case, pattern) for pattern in cases)]
 
 
 def read(file: Path) -> Fixture:
@@ -102,18 +103,22 @@ def own_uuid(fixture: Fixture) -> list[str]:
     return [found.strip().lower().replace("-", "")] if found else []
 
 
-def corpus(root: Path, kinds: Mapping[str, str], machines: Mapping[str, str]) -> Iterator[Fixture]:
+def corpus(
+    root: Path, kinds: Mapping[str, str], machines: Mapping[str, str], skipped: list[str] | None = None
+) -> Iterator[Fixture]:
     """Every document below a directory as a fixture: kind from the root element, duplicates folded, random parts pinned.
 
-    kinds: root element -> kind. machines: see :func:`virtcompat.documents.pin`. Documents that are not
-    well-formed, hostile or of another root are left out.
+    kinds: root element -> kind. machines: see :func:`virtcompat.documents.pin`. Documents that cannot be
+    read, are not well-formed or hostile are left out and named in ``skipped``; those of another root are nobody's.
     """
     seen: set[str] = set()
     for file in sorted(p for p in root.rglob("*.xml") if p.is_file()):
         try:
             text = documents.read_text(file)
             tag = documents.root_tag(text)
-        except BadData:
+        except BadData as error:
+            if skipped is not None:
+                skipped.append(error.message)
             continue
         if tag not in kinds:
             continue

@@ -54,11 +54,15 @@ class Entry:
     file: str
 
 
+#: Within one step of a path; an identity in brackets may itself hold slashes.
+STEP = r"(?:\[[^\]]*\]|[^/\[])*"
+
+
 def glob(patterns: tuple[str, ...] | list[str]) -> re.Pattern[str]:
     """Path patterns: ``*`` is anything within one step, ``**`` anything; brackets and dots are themselves."""
     parts = []
     for pattern in patterns:
-        escaped = re.escape(pattern).replace(r"\*\*", "\0").replace(r"\*", "[^/]*").replace("\0", ".*")
+        escaped = re.escape(pattern).replace(r"\*\*", "\0").replace(r"\*", STEP).replace("\0", ".*")
         parts.append(escaped)
     return re.compile(f"^(?:{'|'.join(parts)})$", re.DOTALL)
 

@@ -79,6 +79,6 @@ def find(name: str) -> Release:
             return release
         for flavour, packages in release.flavours.items():
             if name == f"{release.name}-{flavour}":
-                return replace(release, name=name, flavour=flavour, packages=release.packages + packages)
+                return replace(release, name=name, flavour=flavour, packages=release.packages + packages, flavours={})
     known = ", ".join(r.name for r in every())
     raise UsageError(f"no release '{name}'", f"use one of: {known}; or add one with 'virt-compat lab add'")

@@ -77,6 +77,7 @@ RULES: tuple[Rule, ...] = (
     (r"^/domain/(name|uuid)$", G, G, G),
     (r"^/domain/(title|description|metadata)\b", B, A, B),
     (r"^/domain/@type$", G, G, G),
+    (r"^/domain/os/boot\(order\)$", G, G, G),
     # Without an explicit boot order firmware tries disks and network cards in the order of the document.
     (r"\(order\)$", R, A, A),
     # Where and how the host runs it: resources, labels, paths. A value lost or changed is the user's loss.
@@ -102,12 +103,19 @@ RULES: tuple[Rule, ...] = (
     (r"^/domain/\{http://libvirt.org/schemas/domain/qemu/1.0\}", G, G, G),
 )  # fmt: skip
 
+
+def _with_identities(pattern: str) -> str:
+    """In a rule ``[^/]*`` and ``[^/]+`` stand for the rest of a step; an identity in brackets may hold slashes."""
+    step = r"(?:\[[^\]]*\]|[^/\[])"
+    return pattern.replace("[^/]*", step + "*").replace("[^/]+", step + "+")
+
+
 SURFACE: Surface = DocumentSurface(
     name="domain",
     summary="Guest definitions",
     schema="domain.rng",
     keys=KEYS,
-    rules=RULES,
+    rules=tuple((_with_identities(pattern), changed, added, removed) for pattern, changed, added, removed in RULES),
     normalise=normal,
-    ordered=("disk", "interface"),
+    ordered=("disk", "interface", "boot"),
 )

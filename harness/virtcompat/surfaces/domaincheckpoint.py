@@ -10,7 +10,5 @@ SURFACE: Surface = DocumentSurface(
     summary="Domain checkpoints",
     schema="domaincheckpoint.rng",
     keys={"disk": ("@name", "target/@dev"), "controller": ("@type,@index",), "interface": ("mac/@address",)},
-    rules=(
-        (r"^/domaincheckpoint/(inactiveDomain|domain)/", Tier.GUEST_ABI_BREAK, Tier.ADDITION, Tier.GUEST_ABI_BREAK),
-    ),
+    rules=((r"^/domaincheckpoint/(inactiveDomain|domain)/", Tier.GUEST_ABI_BREAK, Tier.RISK, Tier.GUEST_ABI_BREAK),),
 )

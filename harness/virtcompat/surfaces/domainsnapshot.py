@@ -10,5 +10,5 @@ SURFACE: Surface = DocumentSurface(
     summary="Domain snapshots",
     schema="domainsnapshot.rng",
     keys={"disk": ("@name", "target/@dev"), "controller": ("@type,@index",), "interface": ("mac/@address",)},
-    rules=((r"^/domainsnapshot/(inactiveDomain|domain)/", Tier.GUEST_ABI_BREAK, Tier.ADDITION, Tier.GUEST_ABI_BREAK),),
+    rules=((r"^/domainsnapshot/(inactiveDomain|domain)/", Tier.GUEST_ABI_BREAK, Tier.RISK, Tier.GUEST_ABI_BREAK),),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtcompat.labs import Lab, LabKind, build, bwrap
+from virtcompat.labs import SCHEMAS, Lab, LabKind, build, bwrap
 from virtcompat.model import NotHere
 from virtcompat.store import paths
 from virtcompat.store.releases import Release
@@ -20,6 +20,8 @@ class BuiltLab:
     versions: dict[str, str]
     digest: str
     workdir: str = bwrap.WORKDIR
+    sandboxed: bool = True
+    schemas: str = SCHEMAS
 
     def fingerprint(self) -> str:
         return self.digest

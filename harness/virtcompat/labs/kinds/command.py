@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtcompat.labs import Lab, LabKind, bwrap, identify
+from virtcompat.labs import SCHEMAS, Lab, LabKind, bwrap, identify
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
@@ -21,6 +21,8 @@ class CommandLab:
     shown: tuple[str, ...]
     interpreter: str = "/usr/bin/python3"
     workdir: str = bwrap.WORKDIR
+    sandboxed: bool = True
+    schemas: str = SCHEMAS
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
@@ -47,7 +49,9 @@ class CommandLabKind:
         # What the sandbox shows anyway (/usr, /opt …) needs no bind of its own.
         shown = () if tree == "/" or tree.startswith(("/usr", "/bin")) else (tree,)
         interpreter = release.lab.get("python", "/usr/bin/python3")
-        return CommandLab(release.name, (str(absolute), *prefix[1:]), shown, interpreter)
+        schemas = next((d for d in ("src/conf/schemas", "docs/schemas") if Path(tree, d).is_dir()), "")
+        pattern = f"{tree}/{schemas}/*.rng" if schemas else SCHEMAS
+        return CommandLab(release.name, (str(absolute), *prefix[1:]), shown, interpreter, schemas=pattern)
 
 
 LAB_KIND: LabKind = CommandLabKind()

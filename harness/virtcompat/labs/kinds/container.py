@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 
-from virtcompat.labs import Lab, LabKind, bwrap, identify
+from virtcompat.labs import SCHEMAS, Lab, LabKind, bwrap, identify
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
@@ -16,6 +16,8 @@ class ContainerLab:
     engine: str
     image: str
     workdir: str = bwrap.WORKDIR
+    sandboxed: bool = False
+    schemas: str = SCHEMAS
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:

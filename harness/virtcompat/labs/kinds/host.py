@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtcompat.labs import Lab, LabKind, bwrap, identify
+from virtcompat.labs import SCHEMAS, Lab, LabKind, bwrap, identify
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
@@ -14,6 +14,8 @@ from virtcompat.store.releases import Release
 class HostLab:
     release: str
     workdir: str = bwrap.WORKDIR
+    sandboxed: bool = True
+    schemas: str = SCHEMAS
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtcompat.labs import Lab, LabKind, bwrap, identify
+from virtcompat.labs import SCHEMAS, Lab, LabKind, bwrap, identify
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
@@ -15,6 +15,8 @@ class RootLab:
     release: str
     root: Path
     workdir: str = bwrap.WORKDIR
+    sandboxed: bool = True
+    schemas: str = SCHEMAS
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 from dataclasses import dataclass, field
 
-from virtcompat.labs import BOOTSTRAP, Lab, LabKind, identify
+from virtcompat.labs import BOOTSTRAP, SCHEMAS, Lab, LabKind, identify
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
@@ -15,7 +15,9 @@ from virtcompat.store.releases import Release
 class SshLab:
     release: str
     host: str
-    workdir: str = "/tmp/virt-compat"  # noqa: S108 - on the other host, made by the probe
+    workdir: str = "/tmp/virt-compat-{pid}"  # noqa: S108 - on the other host, made and removed by the probe
+    sandboxed: bool = False
+    schemas: str = SCHEMAS
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
