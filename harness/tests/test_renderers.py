@@ -83,3 +83,14 @@ def test_html_needs_no_network_and_escapes() -> None:
 )
 def test_exit_codes(cells: tuple[Cell, ...], stale: tuple[str, ...], code: int) -> None:
     assert verdicts.exit_code(matrix(*cells, stale=stale), judged=True) == code
+
+
+def test_drift_names_the_cells_that_changed_and_only_those() -> None:
+    before = renderers.every()["json"].render(
+        matrix(cell(Outcome.COMPATIBLE), cell(Outcome.COMPATIBLE, kind="network"))
+    )
+    after = renderers.every()["json"].render(matrix(cell(Outcome.COMPATIBLE), cell(Outcome.NOT_HERE, kind="network")))
+    assert verdicts.drift(before, before) == []
+    (line,) = verdicts.drift(before, after)
+    assert line.startswith("upgrade-disk/network/qemu/one/two: compatible identical")
+    assert "not-here" in line

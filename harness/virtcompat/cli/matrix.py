@@ -64,14 +64,14 @@ def matrix(
     return code or (3 if skipped and not allow_missing else 0)
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> int:
     """Run the suites as CI sees them: pytest, one item a matrix cell.
 
     \b
     Example:
-      virt-compat run -- -k 'upgrade-disk and qemu' -q
+      virt-compat run -k 'upgrade-disk and qemu' -q
     """
     import pytest
 
@@ -107,10 +107,15 @@ def publish(target: str | None, only_check: bool) -> int:
       virt-compat publish
     """
     folder = Path(target) if target else paths.data_root() / "reports"
+    before = folder / "matrix.json"
+    published = before.read_text(encoding="utf-8") if before.exists() else ""
     with shared.bar("asking") as progress:
         found = engine.run(engine.Selection(), None, progress)
     _print(found, "text")
     changed = publish_to(folder, found, dry=only_check)
+    now = renderers.every()["json"].render(verdicts.publishable(found))
+    for line in verdicts.drift(published, now) if published else []:
+        click.echo(line, err=True)
     for name in changed:
         click.echo(f"{'would change' if only_check else 'wrote'}: {folder / name}", err=True)
     code = verdicts.exit_code(found, judged=False)

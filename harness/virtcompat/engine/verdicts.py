@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+
+from deepdiff import DeepDiff
 
 from virtcompat.model import Matrix, Outcome
 
@@ -24,6 +27,23 @@ def exit_code(matrix: Matrix, *, judged: bool, partly: bool = False) -> int:
     asked = counts[Outcome.COMPATIBLE] + counts[Outcome.INCOMPATIBLE]
     missing = counts[Outcome.NOT_HERE] and not partly
     return 3 if not asked or missing or any(c.outcome is Outcome.NOT_HERE for c in matrix.cells) else 0
+
+
+def drift(before: str, after: str) -> list[str]:
+    """The cells whose outcome, worst tier or counts differ between two published matrices (JSON texts), a line each."""
+    old, new = _summaries(before), _summaries(after)
+    delta = DeepDiff(old, new, threshold_to_diff_deeper=0, view="tree")
+    lines = []
+    for group in delta.values():
+        for item in group:
+            cell = item.path(output_format="list")[0]
+            lines.append(f"{cell}: {old.get(cell, 'not there')} -> {new.get(cell, 'not there')}")
+    return sorted(set(lines))
+
+
+def _summaries(text: str) -> dict[str, str]:
+    cells = json.loads(text)["cells"]
+    return {c["cell"]: f"{c['outcome']} {c['worst']} {json.dumps(c['counts'])}" for c in cells}
 
 
 def publishable(matrix: Matrix) -> Matrix:
