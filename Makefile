@@ -8,7 +8,8 @@ SYSTEM := mmdebstrap bubblewrap
 .PHONY: matrix labs test system clean
 
 matrix: $(TOOL) labs
-	$(TOOL) publish
+	@# 3 means that something could not be asked here, which the matrix says itself.
+	$(TOOL) publish || [ $$? = 3 ]
 
 # Without the right to install packages, or a mirror, the labs stay unbuilt and the matrix says so.
 labs: $(TOOL) system
