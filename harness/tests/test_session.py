@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from conftest import DOCUMENT
 from virtcompat import drivers
+from virtcompat.engine import run
+from virtcompat.engine.columns import Columns
 from virtcompat.labs import Lab, session
+from virtcompat.labs.kinds.ssh import SshLab
 from virtcompat.labs.prober import Asked, Prober
 from virtcompat.labs.session import Session, Start
-from virtcompat.model import Answer, Question
+from virtcompat.model import Answer, Column, NotHere, Question
 
 pytestmark = pytest.mark.lab
 DEFINE = {"op": "define", "kind": "domain", "xml": DOCUMENT, "forms": ["inactive"], "context": {}, "disk": ""}
@@ -135,3 +138,25 @@ def members(leader: int) -> list[str]:
         if int(rest.split()[3]) == leader and not rest.startswith("Z"):
             found.append(name)
     return found
+
+
+def test_a_driver_that_does_not_open_says_nothing_about_its_files(lab: Lab) -> None:
+    setup = replace(drivers.every()["qemu"].kinds["domain"], uri="nonsense:///system")
+    questions = [
+        Question("debian-12", "qemu", "domain", "load", DOCUMENT, name=name, uuid=name) for name in ("one", "two")
+    ]
+    answers: dict[Question, Answer] = {}
+    with Prober() as prober:
+        prober.ask([Asked(q, lab, setup) for q in questions], lambda q, a: answers.__setitem__(q, a))
+    assert {a.status for a in answers.values()} == {"no-connection"}
+
+
+def test_no_system_daemon_is_started_on_a_live_host() -> None:
+    other = SshLab("elsewhere", "host.invalid")
+    column = Column("elsewhere", "9.0.0", "7.2", ((9,), (7, 2)), golden=False, live=True)
+    found = Columns([column], {("elsewhere", ""): other})
+    question = Question("elsewhere", "qemu", "network", "define", "<network/>")
+    with run.opened(found) as answers:
+        answer = answers.resolve([question])[question]
+    assert isinstance(answer, NotHere)
+    assert "never on a live host" in answer.reason
