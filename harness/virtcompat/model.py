@@ -254,6 +254,12 @@ class Verdict:
         return max((f.tier for f in self.findings), default=Tier.IDENTICAL)
 
 
+def overall(counts: Mapping[Outcome, int]) -> Outcome:
+    """What many verdicts come to: the worst that was seen, and only then what could not be asked."""
+    order = (Outcome.BROKEN, Outcome.INCOMPATIBLE, Outcome.COMPATIBLE, Outcome.NOT_HERE)
+    return next((o for o in order if counts.get(o)), Outcome.NOT_APPLICABLE)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One matrix cell: counts by outcome over all its cases, and the verdicts that are worth keeping."""
@@ -270,8 +276,7 @@ class Cell:
 
     @property
     def outcome(self) -> Outcome:
-        order = (Outcome.BROKEN, Outcome.INCOMPATIBLE, Outcome.COMPATIBLE, Outcome.NOT_HERE)
-        return next((o for o in order if self.counts.get(o)), Outcome.NOT_APPLICABLE)
+        return overall(self.counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,9 +113,10 @@ def publish(target: str | None, only_check: bool) -> int:
         found = engine.run(engine.Selection(), None, progress)
     _print(found, "text")
     changed = publish_to(folder, found, dry=only_check)
-    now = renderers.every()["json"].render(verdicts.publishable(found))
-    for line in verdicts.drift(published, now) if published else []:
-        click.echo(line, err=True)
+    if published and before.name in changed:
+        now = renderers.every()["json"].render(verdicts.publishable(found))
+        for line in verdicts.drift(published, now):
+            click.echo(line, err=True)
     for name in changed:
         click.echo(f"{'would change' if only_check else 'wrote'}: {folder / name}", err=True)
     code = verdicts.exit_code(found, judged=False)

@@ -43,10 +43,10 @@ def selection(options: dict[str, Any], gate: Tier) -> Selection:
 
 
 @contextmanager
-def bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, with a rate; silent where nobody watches."""
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if not console.is_terminal:
         yield lambda done, of: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))

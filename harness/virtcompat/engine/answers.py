@@ -42,7 +42,6 @@ class Answers:
     cached: int = 0
     replayed: int = 0
     probe: str = field(default_factory=probe_digest)
-    interned: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def resolve(self, questions: Iterable[Question]) -> Answered:

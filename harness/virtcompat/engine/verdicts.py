@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import replace
 
 from deepdiff import DeepDiff
 
 from virtcompat.model import Matrix, Outcome
+from virtcompat.renderers import totals
 
 
 def exit_code(matrix: Matrix, *, judged: bool, partly: bool = False) -> int:
@@ -17,9 +17,7 @@ def exit_code(matrix: Matrix, *, judged: bool, partly: bool = False) -> int:
     4 a cell is broken; 1 an unexplained finding at the gate's tier or a stale ledger entry (only where ``judged``);
     3 nothing was asked, or something could not be (``partly`` forgives single cases); 0 else.
     """
-    counts: Counter[Outcome] = Counter()
-    for cell in matrix.cells:
-        counts.update(cell.counts)
+    counts = totals(matrix)
     if counts[Outcome.BROKEN]:
         return 4
     if judged and (matrix.stale or any(c.unexplained for c in matrix.cells)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from virtcompat import registry
@@ -21,13 +20,6 @@ n = int(sys.stdin.readline())
 exec(compile(sys.stdin.read(n), "virt-compat-probe", "exec"))"""
 
 SCHEMAS = "/usr/share/libvirt/schemas/*.rng"
-
-#: How far a long job is: (done, of, what). ``of`` is 0 where nobody knows.
-Progress = Callable[[int, int, str], None]
-
-
-def silent(done: int, of: int, what: str) -> None:
-    """Progress that nobody watches."""
 
 
 class Lab(Protocol):

@@ -145,13 +145,11 @@ def _extract(release: Release, aside: Path, uri: str) -> dict[str, str]:
         # A rolling suite's Release file can be past its validity date.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         '--extract-hook=ls "$1/var/cache/apt/archives" >&2',
-        # Without root the directory would belong to other (subordinate) ids: a tar archive belongs to who unpacks it.
-        f"--include={','.join(release.packages)}", release.suite, str(root) if own else str(archive),
+        # Without root a directory would belong to other (subordinate) ids: a tar archive belongs to who unpacks it.
+        f"--format={'directory' if own else 'tar'}",
+        f"--include={','.join(release.packages)}", release.suite, str(root) if own else "-",
         f"deb {uri} {release.suite} main",
     ]  # fmt: skip
-    if not own:
-        command.insert(1, "--format=tar")
-        command[command.index(str(archive))] = "-"
     with archive.open("wb") as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, check=False)
     words = done.stderr.decode("utf-8", "replace").splitlines()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from virtcompat import registry
 from virtcompat.facts import masked
-from virtcompat.model import Cell, CellKey, Finding, Matrix, Outcome, Tier
+from virtcompat.model import Cell, CellKey, Finding, Matrix, Outcome, Tier, overall
 
 
 class Renderer(Protocol):
@@ -55,8 +55,7 @@ class Square:
 
     @property
     def outcome(self) -> Outcome:
-        order = (Outcome.BROKEN, Outcome.INCOMPATIBLE, Outcome.COMPATIBLE, Outcome.NOT_HERE)
-        return next((o for o in order if self.counts[o]), Outcome.NOT_APPLICABLE)
+        return overall(self.counts)
 
     @property
     def label(self) -> str:

@@ -31,10 +31,6 @@ def folder() -> Path:
     return paths.data_root() / "golden"
 
 
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Under what a release was recorded. packages: every package of the lab, by flavour ("" is the plain lab)."""
