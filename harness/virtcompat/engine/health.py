@@ -29,7 +29,10 @@ def examine() -> Iterator[tuple[bool, str]]:
     except LabError as error:
         yield False, f"Debian mirror: {error.message}; {error.remedy}"
     free = shutil.disk_usage(paths.cache_dir()).free
-    yield free > ROOM, f"cache {paths.cache_dir()}: {free >> 30} GiB free (four labs take 1.9 GiB, those with every QEMU 4.4 more)"
+    yield (
+        free > ROOM,
+        f"cache {paths.cache_dir()}: {free >> 30} GiB free (four labs take 1.9 GiB, those with every QEMU 4.4 more)",
+    )
     starting = bwrap.available() and bwrap.works()
     remedy = "does not start; allow them (sysctl kernel.unprivileged_userns_clone=1) or be root"
     yield starting, f"user namespaces: a sandbox {'starts' if starting else remedy}"
