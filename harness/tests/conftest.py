@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from virtcompat import drivers, surfaces
@@ -23,8 +24,19 @@ DOCUMENT = """<domain type='qemu'><name>guest</name><uuid>5f1c0de0-0001-4000-800
 
 @pytest.fixture(scope="session")
 def lab() -> Lab:
-    """The lab of debian-12, built if need be. Skipped with the remedy where it cannot be; an error in CI."""
-    release = releases.find("debian-12")
+    """The lab of debian-12."""
+    return _standing("debian-12")
+
+
+@pytest.fixture(scope="session")
+def abi() -> Callable[[str], Lab]:
+    """release -> its lab with headers, libraries and tools, which recorded surfaces are read from."""
+    return cache(lambda name: _standing(f"{name}-abi"))
+
+
+def _standing(name: str) -> Lab:
+    """A lab, built if need be. Skipped with the remedy where it cannot be; an error in CI."""
+    release = releases.find(name)
     try:
         build.create(release)
     except VirtCompatError as error:

@@ -13,7 +13,7 @@ from virtcompat.documents import NotWellFormed, canonical
 from virtcompat.facts import differences, masked
 from virtcompat.model import Change, Tier
 from virtcompat.store import fixtures
-from virtcompat.surfaces import domain
+from virtcompat.surfaces.kinds import domain
 
 DOMAINS = [f.text for f in fixtures.load(("domain",), ("test", "qemu"))]
 SURFACE = domain.SURFACE

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from virtcompat import checks, drivers, renderers, surfaces
 from virtcompat.labs import lab_kinds
+from virtcompat.model import STATIC
 from virtcompat.store import paths
 
 MODULES = sorted(paths.PACKAGE.rglob("*.py"))
 FAMILIES = {
-    "drivers": drivers.every, "surfaces": surfaces.every, "checks": checks.every, "renderers": renderers.every,
+    "drivers": drivers.every, "surfaces/kinds": surfaces.every,
+    "surfaces/recorded": surfaces.every_recorded, "checks": checks.every, "renderers": renderers.every,
     "labs/kinds": lab_kinds,
 }  # fmt: skip
 
@@ -41,7 +43,7 @@ def test_every_driver_kind_is_a_surface() -> None:
 def test_suites_name_checks_that_exist() -> None:
     for file in (paths.data_root() / "suites").glob("*.toml"):
         table = tomllib.loads(file.read_text())
-        assert set(table["checks"]) <= set(checks.every())
+        assert set(table["checks"]) <= {*checks.every(), STATIC}
 
 
 def test_no_host_and_no_path_of_a_machine_is_written_down() -> None:

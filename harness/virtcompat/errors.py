@@ -5,6 +5,7 @@
       BadData                  2  a file that was given is wrong: names file, line and remedy
       LabError                 4  a lab could not be built or entered
       NotAsked                 3  nothing was asked, or something required could not be
+      Absent                   3  a lab lacks what something is read from; becomes the outcome ``not-here``
 
 Raise these for bad data and for a broken environment. What the world answers is an outcome, not an error.
 """
@@ -51,5 +52,11 @@ class LabError(VirtCompatError):
 
 class NotAsked(VirtCompatError):
     """Nothing was asked, so nothing can be said."""
+
+    exit_code = 3
+
+
+class Absent(VirtCompatError):
+    """A lab lacks what something is read from: said as ``not-here``, never as an empty record."""
 
     exit_code = 3

@@ -226,6 +226,10 @@ class Fixture:
     foreign: bool = False  # somebody else's document: nothing is known beforehand, not even whether it is accepted
 
 
+#: The check of recorded surfaces: record against record. Its cells have no driver: ``-``.
+STATIC = "static"
+
+
 @dataclass(frozen=True, slots=True)
 class CellKey:
     """The coordinates of one matrix cell."""
@@ -238,6 +242,11 @@ class CellKey:
 
     def __str__(self) -> str:
         return f"{self.check}/{self.kind}/{self.driver}/{self.old}/{self.new}"
+
+    @property
+    def subject(self) -> str:
+        """What a grid of the matrix is about: a driver, or a surface that has none."""
+        return self.kind if self.check == STATIC else self.driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +299,7 @@ class Column:
     golden: bool
     live: bool
     note: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)  # versions of further products: spice, xen, virt-manager
 
 
 @dataclass(frozen=True, slots=True)

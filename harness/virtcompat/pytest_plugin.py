@@ -10,7 +10,7 @@ import pytest
 from virtcompat.engine import columns
 from virtcompat.engine import run as engine
 from virtcompat.errors import VirtCompatError
-from virtcompat.model import Cell, CellKey, Fixture, Outcome, Tier
+from virtcompat.model import STATIC, Cell, CellKey, Fixture, Outcome, Tier
 from virtcompat.renderers import causes, sentence
 from virtcompat.store import tables
 
@@ -40,7 +40,7 @@ class SuiteFile(pytest.File):
         self.cells: dict[CellKey, Cell] = {}
         there = {(d.kind, driver) for d in self.documents for driver in d.drivers}
         for key in engine.keys(self.found, self.selection):
-            if (key.kind, key.driver) in there:
+            if key.check == STATIC or (key.kind, key.driver) in there:
                 yield CellItem.from_parent(self, name=str(key), key=key)
 
     def cell(self, key: CellKey) -> Cell:

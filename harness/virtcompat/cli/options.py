@@ -18,6 +18,7 @@ GATES = [t.label for t in Tier if t > Tier.IDENTICAL] + ["none"]
 _SELECTION = [
     click.option("--check", "checks", multiple=True, help="Only this check (repeatable)."),
     click.option("--kind", "kinds", multiple=True, help="Only this kind of document (repeatable)."),
+    click.option("--surface", "surfaces", multiple=True, help="Only this recorded surface or kind (repeatable)."),
     click.option("--driver", "drivers", multiple=True, help="Only this driver (repeatable)."),
     click.option("--release", "releases", multiple=True, help="Only these releases as columns (repeatable)."),
     click.option("--old", multiple=True, help="Only pairs that start at this release (repeatable)."),
@@ -38,7 +39,7 @@ def selecting(command: Command) -> Command:
 def selection(options: dict[str, Any], gate: Tier) -> Selection:
     """The selection of those options, checked for names that do not exist."""
     o = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple)}
-    narrowed = (o["checks"], o["kinds"], o["drivers"], o["releases"], o["old"], o["new"], o["cases"])
+    narrowed = (o["checks"], o["kinds"] + o["surfaces"], o["drivers"], o["releases"], o["old"], o["new"], o["cases"])
     return validated(Selection(*narrowed, gate=gate))
 
 

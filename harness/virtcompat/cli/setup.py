@@ -13,21 +13,23 @@ from virtcompat.store import releases
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
-def record(names: tuple[str, ...]) -> int:
+@click.option("--surface", "chosen", multiple=True, help="Only this recorded surface; the rest stays (repeatable).")
+def record(names: tuple[str, ...], chosen: tuple[str, ...]) -> int:
     """Record what releases answer into golden/. Refused where CI is set; commit the data on its own.
 
     \b
-    Example:
+    Examples:
       virt-compat record debian-14
+      virt-compat record debian-13 debian-14 --surface c-api
     """
     for name in names:
         with shared.bar(f"recording {name}") as progress:
-            click.echo(f"recorded {recording.record(name, progress)}", err=True)
+            click.echo(f"recorded {recording.record(name, chosen, progress)}", err=True)
     return 0
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(("drivers", "kinds", "checks", "releases")))
+@click.argument("what", type=click.Choice(("drivers", "kinds", "surfaces", "checks", "releases")))
 def list_things(what: str) -> int:
     """List what there is.
 
@@ -42,6 +44,9 @@ def list_things(what: str) -> int:
         for surface in surfaces.every().values():
             takers = [d.name for d in drivers.every().values() if surface.name in d.kinds]
             click.echo(f"{surface.name}: {surface.summary} ({', '.join(takers)})")
+    elif what == "surfaces":
+        for recorded in surfaces.every_recorded().values():
+            click.echo(f"{recorded.name}: {recorded.summary} ({', '.join(recorded.parts)})")
     elif what == "checks":
         for check in checks.every().values():
             click.echo(f"{check.name} ({', '.join(sorted(check.directions))}): {check.purpose}")

@@ -24,7 +24,7 @@ class Columns:
 
     @property
     def products(self) -> dict[str, Mapping[str, str]]:
-        return {c.name: {"libvirt": c.libvirt, "qemu": c.qemu} for c in self.columns}
+        return {c.name: {**c.others, "libvirt": c.libvirt, "qemu": c.qemu} for c in self.columns}
 
     @property
     def names(self) -> list[str]:
@@ -66,6 +66,7 @@ def _add(found: Columns, release: Release) -> None:
         releases.Release("", products=products).order,
         provenance is not None,
         live,
+        others={p: v for p, v in products.items() if p not in ("libvirt", "qemu")},
     )
     if isinstance(lab, NotHere):
         column = replace(column, note=lab.reason)
@@ -88,6 +89,10 @@ def _add_moved(found: Columns, release: Release, lab: Lab | NotHere, moved: dict
     why = f"the mirror has moved: {len(moved)} of the packages that make {release.name} differ ({words})"
     found.columns.append(Column(name, libvirt, qemu, order, golden=False, live=True, note=why))
     found.labs[name, ""] = lab
+    for flavour in release.flavours:
+        variant = open_lab(releases.find(f"{release.name}-{flavour}"))
+        if not isinstance(variant, NotHere) and own_versions(variant) == (libvirt, qemu):
+            found.labs[name, flavour] = variant
     remedy = f"its golden records still stand in for it; 'virt-compat record {release.name}' would record the new one"
     found.labs[release.name, ""] = NotHere(f"{release.name} as recorded is no longer on the mirror", remedy)
     found.notes.append(f"{release.name}: {why}; shown as the column {name}")
@@ -117,9 +122,22 @@ def _flavour(release: Release, flavour: str) -> Lab | NotHere:
     return lab
 
 
+#: The package whose version is that of a further product.
+OTHERS = {"spice": "libspice-server1", "xen": "libxen-dev", "virt-manager": "virtinst"}
+
+
+def other_versions(lab: Lab) -> dict[str, str]:
+    """product -> version of what is in a lab of packages besides libvirt and QEMU."""
+    return {product: _upstream(lab.versions[p]) for product, p in OTHERS.items() if p in lab.versions}
+
+
+def _upstream(version: str) -> str:
+    return version.split(":")[-1].split("-")[0].split("+")[0]
+
+
 def own_versions(lab: Lab) -> tuple[str, str]:
     """(libvirt, QEMU) of a lab: of its packages where it has a list of them, else as its binaries say."""
     if not lab.versions:
         return identify.versions(lab)
-    upstream = {p: v.split(":")[-1].split("-")[0].split("+")[0] for p, v in lab.versions.items()}
+    upstream = {p: _upstream(v) for p, v in lab.versions.items()}
     return upstream.get("libvirt0", ""), upstream.get("qemu-system-x86", "")

@@ -36,8 +36,8 @@ class Evidence:
 
 def parse_cell(text: str) -> tuple[CellKey, str]:
     """``check/kind/driver/old/new[/case]`` as a key and a case; UsageError says what is wrong."""
-    parts = text.split("/")
-    if len(parts) not in (PARTS, PARTS + 1):
+    parts = text.split("/", PARTS)
+    if len(parts) < PARTS:
         raise UsageError(f"'{text}' is not a cell", "write check/kind/driver/old/new or …/case, as the matrix does")
     key = CellKey(*parts[:PARTS])
     engine.validated(engine.Selection((key.check,), (key.kind,), (key.driver,), (), (key.old,), (key.new,)))

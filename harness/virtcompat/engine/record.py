@@ -2,53 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lxml import etree
 
 import virtcompat
-from virtcompat import checks, drivers, surfaces
+from virtcompat import checks, drivers, registry, surfaces
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import run
+from virtcompat.engine import run, static
 from virtcompat.engine.answers import probe_digest
 from virtcompat.engine.columns import Columns
-from virtcompat.errors import LabError, NotAsked
+from virtcompat.errors import LabError, NotAsked, UsageError
 from virtcompat.labs import open_lab, prober
 from virtcompat.model import Answer, Column, NotHere
 from virtcompat.store import fixtures, golden, releases
+from virtcompat.store import records as store
+from virtcompat.surfaces import RecordedSurface
 
 BATCH = 200
 #: What is recorded; every kind of document there is.
 KINDS = tuple(surfaces.every())
 
 
-def record(name: str, progress: Callable[[int, int], None] = lambda done, of: None) -> Path:
-    """Ask a release every fixture and its capabilities and replace its folder in golden/. Returns the folder."""
+Progress = Callable[[int, int], None]
+
+
+def record(name: str, chosen: tuple[str, ...] = (), progress: Progress = lambda done, of: None) -> Path:
+    """Ask a release every fixture, its capabilities and its surfaces and replace its folder in golden/. Returns it.
+
+    chosen: only these recorded surfaces; everything else that is recorded stays as it is.
+    """
+    surfaces_chosen = registry.choose("virtcompat.surfaces.recorded", "SURFACE", chosen, "recorded surface")
     release = releases.find(name)
+    before = golden.provenance(name)
+    if chosen and before is None:
+        raise UsageError(f"{name} has no golden records yet", f"record all of it first: virt-compat record {name}")
     found = Columns()
-    packages: dict[str, dict[str, str]] = {}
-    for flavour in ("", *release.flavours):
+    packages: dict[str, dict[str, str]] = {f: dict(p) for f, p in before.packages.items()} if chosen and before else {}
+    # A release without flavours has one lab, with everything that it has.
+    only = static.FLAVOUR if static.FLAVOUR in release.flavours else ""
+    for flavour in (only,) if chosen else ("", *release.flavours):
         variant = releases.find(f"{name}-{flavour}") if flavour else release
         lab = open_lab(variant)
         if isinstance(lab, NotHere):
             raise LabError(f"{lab.reason}, so {name} cannot be recorded", lab.remedy)
         found.labs[name, flavour] = lab
         packages[flavour] = lab.versions
-    plain = found.labs[name, ""]
-    assert not isinstance(plain, NotHere)
-    libvirt, qemu = columns_module.own_versions(plain)
+    lab = next(iter(found.labs.values()))
+    assert not isinstance(lab, NotHere)
+    libvirt, qemu = columns_module.own_versions(lab)
     found.columns.append(Column(name, libvirt, qemu, (), golden=False, live=True))
-    recorder = golden.Recorder(name)
-    _documents(name, found, recorder, progress)
-    for driver_name, driver in drivers.every().items():
-        _capabilities(found, name, driver_name, driver, recorder)
+    recorder = golden.Recorder(name, keep=bool(chosen))
+    if not chosen:
+        _documents(name, found, recorder, progress)
+        for driver_name, driver in drivers.every().items():
+            _capabilities(found, name, driver_name, driver, recorder)
+    _surfaces(found, name, surfaces_chosen, recorder, progress)
     how = f"virt-compat {virtcompat.__version__}, lab built from suite {release.suite}" if release.suite else "own lab"
-    provenance = golden.Provenance(name, {"libvirt": libvirt, "qemu": qemu}, packages, probe_digest(), how)
-    return recorder.finish(provenance)
+    products = {"libvirt": libvirt, "qemu": qemu} | _others(found, name)
+    probe = before.probe if chosen and before else probe_digest()
+    return recorder.finish(golden.Provenance(name, products, packages, probe, how))
 
 
-def _documents(name: str, found: Columns, recorder: golden.Recorder, progress: Callable[[int, int], None]) -> None:
+def _others(found: Columns, name: str) -> dict[str, str]:
+    lab = static.lab_of(found, name)
+    return {} if isinstance(lab, NotHere) else columns_module.other_versions(lab)
+
+
+def _surfaces(
+    found: Columns, name: str, chosen: Mapping[str, RecordedSurface], recorder: golden.Recorder, progress: Progress
+) -> None:
+    """Every recorded surface, read off the lab anew. A lab with all it needs must show every part."""
+    lab = static.lab_of(found, name)
+    assert not isinstance(lab, NotHere)
+    for at, (surface, member) in enumerate(chosen.items(), 1):
+        recorder.drop(surface)
+        for part, facts in static.read(lab, member).items():
+            if not isinstance(facts, NotHere):
+                recorder.add_text(f"{surface}/{part}{store.SUFFIX}", store.written(facts))
+            elif lab.release != name:
+                raise NotAsked(f"{surface}: {facts.reason}, so {name} cannot be recorded", facts.remedy)
+        progress(at, len(chosen))
+
+
+def _documents(name: str, found: Columns, recorder: golden.Recorder, progress: Progress) -> None:
     every_driver, every_surface = drivers.every(), surfaces.every()
     cases = [
         checks.Case(

@@ -11,12 +11,14 @@ from itertools import islice
 from virtcompat import checks, drivers, surfaces
 from virtcompat.checks import Case, Check, Steps
 from virtcompat.engine import columns as columns_module
+from virtcompat.engine import static
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.schemas import Schemas
 from virtcompat.errors import UsageError
 from virtcompat.labs.prober import Prober
 from virtcompat.model import (
+    STATIC,
     Answer,
     Cell,
     CellKey,
@@ -60,20 +62,22 @@ class Selection:
 
 def validated(selection: Selection) -> Selection:
     """The selection, once every name in it is known to exist."""
-    checks.choose(selection.checks)
-    drivers.choose(selection.drivers)
+    checks.choose(tuple(c for c in selection.checks if c != STATIC))
+    drivers.choose(tuple(d for d in selection.drivers if d != "-"))
     for name in (*selection.releases, *selection.old, *selection.new):
         releases.find(name.partition("@")[0])
+    known = {**surfaces.every(), **surfaces.every_recorded()}
     for kind in selection.kinds:
-        if kind not in surfaces.every():
-            raise UsageError(f"no kind '{kind}'", f"use one of: {', '.join(surfaces.every())}")
+        if kind not in known:
+            raise UsageError(f"no kind or surface '{kind}'", f"use one of: {', '.join(known)}")
     return selection
 
 
 def own_documents(selection: Selection) -> list[Fixture]:
     """The project's fixtures that a selection is about."""
     kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
-    return fixtures.load(kinds, tuple(drivers.choose(selection.drivers)), selection.cases)
+    chosen = tuple(d for d in drivers.every() if not selection.drivers or d in selection.drivers)
+    return fixtures.load(kinds, chosen, selection.cases) if kinds and chosen else []
 
 
 @dataclass(slots=True)
@@ -85,11 +89,12 @@ class Tally:
     unexplained: int = 0
     kept: list[Verdict] = field(default_factory=list)
 
-    def add(self, verdict: Verdict, gate: Tier) -> None:
+    def add(self, verdict: Verdict, gate: Tier, least: Tier = Tier.ADDITION) -> None:
+        """Count a verdict; it is kept where it could not be asked or has a finding of at least this tier."""
         self.counts[verdict.outcome] += 1
         self.worst = max(self.worst, verdict.worst)
         self.unexplained += any(f.tier >= gate and not f.explained for f in verdict.findings)
-        if verdict.findings or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
+        if verdict.worst >= least or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
             self.kept.append(verdict)
 
     def cell(self, key: CellKey) -> Cell:
@@ -112,14 +117,26 @@ def pairs(found: Columns, check: Check, selection: Selection) -> Iterator[tuple[
 
 def keys(found: Columns, selection: Selection) -> list[CellKey]:
     """Every cell of a selection, whether or not there is a case for it."""
-    chosen = checks.choose(selection.checks)
     return [
         CellKey(name, kind, driver.name, old, new)
-        for name, check in chosen.items()
-        for driver in drivers.choose(selection.drivers).values()
+        for name, check in checks.every().items()
+        if not selection.checks or name in selection.checks
+        for driver in drivers.every().values()
+        if not selection.drivers or driver.name in selection.drivers
         for kind in driver.kinds
         if not selection.kinds or kind in selection.kinds
         for old, new in pairs(found, check, selection)
+    ] + static_keys(found, selection)
+
+
+def static_keys(found: Columns, selection: Selection) -> list[CellKey]:
+    """The cells of recorded surfaces in a selection."""
+    if (selection.checks and STATIC not in selection.checks) or (selection.drivers and "-" not in selection.drivers):
+        return []
+    return [
+        key
+        for key in static.keys(found, selection.kinds)
+        if (not selection.old or key.old in selection.old) and (not selection.new or key.new in selection.new)
     ]
 
 
@@ -140,8 +157,12 @@ class Runner:
 
     def run(self, documents: Sequence[Fixture]) -> None:
         planned: dict[tuple[str, str], list[CellKey]] = {}
+        recorded = []
         for key in keys(self.found, self.selection):
-            planned.setdefault((key.kind, key.driver), []).append(key)
+            if key.check == STATIC:
+                recorded.append(key)
+            else:
+                planned.setdefault((key.kind, key.driver), []).append(key)
             self.tallies[key] = Tally()
             self.crossed[key] = crossed(key, self.found)
         work = [
@@ -154,6 +175,15 @@ class Runner:
                 self._chunk(chunk, driver, planned[kind, driver])
                 self.done += len(chunk) * len(planned[kind, driver])
                 self.progress(self.done, total)
+        self._static(recorded)
+
+    def _static(self, recorded: Sequence[CellKey]) -> None:
+        """Compare the records of each cell of a recorded surface."""
+        records = static.Records(self.found)
+        for at, key in enumerate(recorded, 1):
+            for verdict in static.judge(key, records, self.selection.cases):
+                self._collect(key, verdict)
+            self.progress(at, len(recorded))
 
     def _chunk(self, chunk: Sequence[Fixture], driver: str, cells: Sequence[CellKey]) -> None:
         """Advance all judges of a chunk together, so that each round is one batch of questions."""
@@ -190,12 +220,14 @@ class Runner:
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
         verdict = explained(verdict, self.crossed[key])
-        if verdict.outcome is not Outcome.NOT_APPLICABLE:
+        if verdict.outcome is not Outcome.NOT_APPLICABLE and key.check != STATIC:
             self.judged.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
         if verdict.findings:
             verdict = replace(verdict, findings=tuple(_shortened(f) for f in verdict.findings))
-        self.tallies[key].add(verdict, self.selection.gate)
+        # What a release adds to its interfaces is thousands of names; 'virt-compat diff' lists them.
+        least = min(Tier.RISK, self.selection.gate) if key.check == STATIC else Tier.ADDITION
+        self.tallies[key].add(verdict, self.selection.gate, least)
 
     def matrix(self) -> Matrix:
         cells = [tally.cell(key) for key, tally in self.tallies.items()]
@@ -254,6 +286,9 @@ def run(
 ) -> Matrix:
     """Ask, judge, collect. The project's fixtures unless other documents are given."""
     found = found or columns_module.find(selection.releases)
+    if documents is not None and not selection.checks:
+        # Somebody's documents are asked of the checks that are about documents.
+        selection = replace(selection, checks=tuple(checks.every()))
     documents = own_documents(selection) if documents is None else list(documents)
     with opened(found) as answers:
         runner = Runner(selection, found, answers, progress)

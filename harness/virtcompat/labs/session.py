@@ -24,6 +24,8 @@ from virtcompat.store import paths
 Request = dict[str, Any]
 Reply = dict[str, Any]
 
+#: What stands in place of an answer where the probe died, fell silent or lied.
+DEATHS = ("crashed", "hung", "garbled")
 PROBE = paths.PACKAGE / "probes" / "libvirt_probe.py"
 ADDRESS_SPACE = 6 << 30
 #: A probe that has grown beyond this many KiB is replaced by a fresh one.
@@ -190,7 +192,7 @@ class Session:
                 process.send({**requests[sent], "id": sent + 1})
                 sent += 1
             death = self._next(process, at + 1)
-            if death["status"] in ("crashed", "hung", "garbled"):
+            if death["status"] in DEATHS:
                 yield at, {}, death
                 return
             yield at, death, None
@@ -224,7 +226,7 @@ class Session:
         process = self._running()
         process.send({**requests[at], "id": at + 1})
         again = self._next(process, at + 1)
-        if again["status"] not in ("crashed", "hung", "garbled"):
+        if again["status"] not in DEATHS:
             # Innocent alone: what killed the probe depends on what it had been asked before.
             return {**again, "unsettled": f"{death['status']} after {at} others: {death['message']}"}
         return again

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from virtcompat import registry
 from virtcompat.facts import masked
-from virtcompat.model import Cell, CellKey, Finding, Matrix, Outcome, Tier, overall
+from virtcompat.model import STATIC, Cell, CellKey, Finding, Matrix, Outcome, Tier, overall
 
 
 class Renderer(Protocol):
@@ -71,13 +71,14 @@ Grids = dict[tuple[str, str], dict[tuple[str, str], Square]]
 
 
 def grids(matrix: Matrix) -> Grids:
-    """(driver, check) -> (old, new) -> square, without grids in which nothing applies."""
+    """(driver or surface, check) -> (old, new) -> square, without grids in which nothing applies."""
     found: Grids = {}
     for cell in matrix.cells:
         key = cell.key
-        grid = found.setdefault((key.driver, key.check), {})
+        grid = found.setdefault((key.subject, key.check), {})
         grid.setdefault((key.old, key.new), Square()).add(cell)
-    return {k: g for k, g in sorted(found.items()) if any(s.outcome is not Outcome.NOT_APPLICABLE for s in g.values())}
+    shown = {k: g for k, g in found.items() if any(s.outcome is not Outcome.NOT_APPLICABLE for s in g.values())}
+    return dict(sorted(shown.items(), key=lambda item: (item[0][1] == STATIC, item[0])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,7 @@ class Recorder:
     """Writes one release's records aside and puts them in place whole."""
 
     release: str
+    keep: bool = False  # go on from what is recorded, and replace only what is written anew
     aside: Path = field(init=False)
     lines: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -134,7 +135,10 @@ class Recorder:
             raise UsageError("record refuses to run where CI is set", "record on a workstation and commit the data")
         self.aside = folder() / f".recording-{self.release}"
         shutil.rmtree(self.aside, ignore_errors=True)
-        self.aside.mkdir(parents=True)
+        if self.keep:
+            shutil.copytree(folder() / self.release, self.aside)
+        else:
+            self.aside.mkdir(parents=True)
 
     def add(self, question: Question, given: Answer) -> None:
         """Record one answer; texts that equal an earlier form's are named, not written again."""
@@ -159,6 +163,10 @@ class Recorder:
         record |= {key: value for key, value in optional.items() if value}
         self.lines.setdefault((question.kind, question.driver), []).append(json.dumps(record, ensure_ascii=False))
 
+    def drop(self, path: str) -> None:
+        """Leave out what was recorded below this folder."""
+        shutil.rmtree(self.aside / path, ignore_errors=True)
+
     def add_text(self, path: str, text: str) -> None:
         file = self.aside / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +179,7 @@ class Recorder:
         digests = {
             str(f.relative_to(self.aside)): hashlib.sha256(f.read_bytes()).hexdigest()
             for f in sorted(self.aside.rglob("*"))
-            if f.is_file()
+            if f.is_file() and f.name != "PROVENANCE.toml"
         }
         (self.aside / "PROVENANCE.toml").write_text(_provenance_text(found, digests), encoding="utf-8")
         target = folder() / self.release

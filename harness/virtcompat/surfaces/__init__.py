@@ -1,16 +1,22 @@
-"""Surfaces: one kind of interface each, here the document kinds. A module is a member; the folder is the list."""
+"""Surfaces: one kind of interface each. A module is a member; its folder is the list.
+
+A **document kind** (``kinds/``) is asked: documents go in, what comes out is compared. A **recorded surface**
+(``recorded/``) is read off a lab as text, one fact a line, and two records are compared. Both say how bad which
+difference is; neither starts anything.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
 from virtcompat import registry
 from virtcompat.facts import Facts, Normalise, facts
-from virtcompat.model import Change, Tier
+from virtcompat.labs.visit import Visit
+from virtcompat.model import Change, Finding, NotHere, Tier
 
 #: A rule: pattern of paths, then the tier of a value changed, of something added and of something removed there.
 Rule = tuple[str, Tier, Tier, Tier]
@@ -61,11 +67,12 @@ class DocumentSurface:
         return found
 
     def tier(self, path: str, change: Change) -> Tier:
-        return _tier(self.rules, path, change)
+        return tier_of(self.rules, path, change)
 
 
 @lru_cache(maxsize=1 << 15)
-def _tier(rules: tuple[Rule, ...], path: str, change: Change) -> Tier:
+def tier_of(rules: tuple[Rule, ...], path: str, change: Change) -> Tier:
+    """The tier of a difference by the first rule that matches; unruled: an addition adds, anything else breaks."""
     for pattern, changed, added, removed in rules:
         if re.search(pattern, path):
             return {Change.ADDED: added, Change.REMOVED: removed}.get(change, changed)
@@ -81,4 +88,48 @@ def _facts(surface: str, text: str) -> Facts:
 
 
 def every() -> dict[str, Surface]:
-    return registry.members(__name__, "SURFACE")
+    """The document kinds."""
+    return registry.members("virtcompat.surfaces.kinds", "SURFACE")
+
+
+#: One part of a recorded surface: {path of the fact: value}, or why this lab does not show it.
+Part = Mapping[str, str] | NotHere
+#: A release's record of one surface, by part.
+Record = Mapping[str, Part]
+#: Reads one part off a lab. Raises Absent where the lab lacks what it is read from.
+Reader = Callable[[Visit], Mapping[str, str]]
+#: Findings that rules over single facts cannot give: called with all facts of the old and of the new record, and
+#: whether the way goes back to an older release.
+Special = Callable[[Mapping[str, str], Mapping[str, str], bool], Iterable[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSurface:
+    """An interface that is read off a release's binaries and compared record with record.
+
+    product: whose interface it is (the change ledger's word). parts: name of the golden file -> its reader.
+    A fact's path has steps parted by ``/`` (a step with a slash in it stands in brackets), is unique within
+    the surface, and its first steps are the interface: what a person would name, counts as one case and
+    has one verdict. interface: regular expression matching that much of a path. rules: first match gives
+    the tier. ignored: paths that are recorded for people and never compared. backward: the rules
+    for going back to the older release; empty where that says nothing (what a release adds, an older one lacks).
+    special: findings across facts.
+    """
+
+    name: str
+    summary: str
+    product: str
+    parts: Mapping[str, Reader]
+    rules: tuple[Rule, ...] = ()
+    interface: str = r"[^/\[]+(?:/(?:\[[^\]]*\]|[^/\[])+){0,2}"
+    ignored: tuple[str, ...] = ()
+    backward: tuple[Rule, ...] = ()
+    special: Special | None = None
+
+    def tier(self, path: str, change: Change, *, back: bool = False) -> Tier:
+        return tier_of(self.backward if back else self.rules, path, change)
+
+
+def every_recorded() -> dict[str, RecordedSurface]:
+    """The recorded surfaces."""
+    return registry.members("virtcompat.surfaces.recorded", "SURFACE")

@@ -1,0 +1,115 @@
+"""A visit to a lab: read its files, run its commands, put another program into it. What records are made from."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from virtcompat.errors import Absent, LabError
+from virtcompat.labs import Lab
+from virtcompat.labs.session import DEATHS, Session, Start
+from virtcompat.store import paths
+
+PROBES = paths.PACKAGE / "probes"
+PROBE = PROBES / "lab_probe.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did: its exit status (negative: the signal that ended it) and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Visit(Protocol):
+    """What a recorded surface may do in a lab. Tests put an altered file in the way of a real one.
+
+    ``read`` gives the files of glob patterns by path, none at all where there are none. ``library`` gives path and
+    bytes of the shared library that the lab's own linker takes for a soname. ``run`` runs a command of the lab
+    (``limit`` in seconds). ``ask`` runs a program of ``probes/`` inside and asks it one thing. All raise
+    Absent where the lab has no such library, program or interpreter, LabError where the lab itself fails.
+    """
+
+    @property
+    def release(self) -> str: ...
+    @property
+    def workdir(self) -> str: ...
+    def read(self, *patterns: str) -> dict[str, bytes]: ...
+    def library(self, soname: str) -> tuple[str, bytes]: ...
+    def run(self, *argv: str, stdin: str = "", env: Mapping[str, str] | None = None, limit: float = 30.0) -> Ran: ...
+    def ask(self, program: str, request: Mapping[str, Any], limit: float = 60.0) -> dict[str, Any]: ...
+
+
+@dataclass(slots=True)
+class LabVisit:
+    """A visit through one probe process, started at the first question."""
+
+    lab: Lab
+    session: Session = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.session = self._session(PROBE, 600.0)
+
+    @property
+    def release(self) -> str:
+        return self.lab.release
+
+    @property
+    def workdir(self) -> str:
+        return self.lab.workdir
+
+    def _session(self, source: Path, limit: float) -> Session:
+        opening = {"workdir": self.lab.workdir}
+        return Session(Start(self.lab.command(daemon=False), opening, limit, source=source))
+
+    def _reply(self, session: Session, request: Mapping[str, Any]) -> dict[str, Any]:
+        reply = next(reply for _, reply in session.ask([dict(request)]))
+        if reply["status"] == "absent":
+            raise Absent(f"{self.release}: {reply['message']}", "install it in the lab")
+        if reply["status"] in DEATHS or reply["status"] == "failed":
+            raise LabError(f"{self.release}: {reply['status']}: {reply.get('message')}", "virt-compat doctor")
+        return reply
+
+    def read(self, *patterns: str) -> dict[str, bytes]:
+        files = self._reply(self.session, {"op": "read", "patterns": list(patterns)})["files"]
+        return {path: base64.b64decode(data) for path, data in sorted(files.items())}
+
+    def library(self, soname: str) -> tuple[str, bytes]:
+        reply = self._reply(self.session, {"op": "library", "soname": soname})
+        return str(reply["path"]), base64.b64decode(reply["data"])
+
+    def run(self, *argv: str, stdin: str = "", env: Mapping[str, str] | None = None, limit: float = 30.0) -> Ran:
+        request = {"op": "run", "argv": argv, "stdin": stdin, "env": dict(env or {}), "limit": limit}
+        reply = self._reply(self.session, request)
+        return Ran(int(reply["code"]), str(reply["out"]), str(reply["err"]))
+
+    def ask(self, program: str, request: Mapping[str, Any], limit: float = 60.0) -> dict[str, Any]:
+        session = self._session(PROBES / program, limit)
+        try:
+            return self._reply(session, request)
+        finally:
+            session.close()
+
+
+@contextmanager
+def visiting(lab: Lab) -> Iterator[Visit]:
+    """A visit that is over when the block ends, whatever happens."""
+    visit = LabVisit(lab)
+    try:
+        yield visit
+    finally:
+        visit.session.close()
+
+
+def one(visit: Visit, what: str, package: str, *patterns: str) -> dict[str, bytes]:
+    """The files of these patterns, of which there must be one at least; Absent names the package that brings them."""
+    found = visit.read(*patterns)
+    if not found:
+        raise Absent(f"{visit.release}: no {what} ({', '.join(patterns)})", f"install {package} in the lab")
+    return found

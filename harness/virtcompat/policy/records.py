@@ -1,0 +1,92 @@
+"""Two records of one surface compared: a verdict for every interface in either, with its findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+
+from virtcompat.facts import Facts, differences
+from virtcompat.model import Finding, NotHere, Outcome, Tier, Verdict
+from virtcompat.surfaces import Part, Record, RecordedSurface
+
+UNKNOWN = NotHere("not in this record", "record the release again: virt-compat record RELEASE")
+
+
+def compare(surface: RecordedSurface, old: Record, new: Record, *, back: bool = False) -> list[Verdict]:
+    """One verdict an interface, in the order of their names; ``back``: the way goes to the older release.
+
+    A part that either side could not be read is one verdict ``not-here``, called by the part's name in
+    parentheses: what is not known is never equal.
+    """
+    verdicts, missing = [], set()
+    for part in surface.parts:
+        for side in (old, new):
+            found: Part = side.get(part, UNKNOWN)
+            if isinstance(found, NotHere) and part not in missing:
+                missing.add(part)
+                verdicts.append(Verdict(f"({part})", Outcome.NOT_HERE, reason=f"{found.reason}; {found.remedy}"))
+    shown = [p for p in surface.parts if p not in missing]
+    before, after = (_facts(surface, (side[p] for p in shown)) for side in (old, new))
+    by_interface: dict[str, list[Finding]] = {}
+    for path in before.keys() | after.keys():
+        by_interface.setdefault(_interface(surface.interface, path), [])
+    for finding in _findings(surface, before, after, back=back):
+        by_interface.setdefault(_interface(surface.interface, finding.path), []).append(finding)
+    return verdicts + [_verdict(name, by_interface[name]) for name in sorted(by_interface)]
+
+
+def _findings(surface: RecordedSurface, before: Facts, after: Facts, *, back: bool) -> Iterator[Finding]:
+    for path, change, was, now in differences(before, after):
+        tier = surface.tier(path, change, back=back)
+        if tier > Tier.IDENTICAL:
+            yield Finding(path, change, tier, was, now, surface.product)
+    if surface.special:
+        yield from surface.special(before, after, back)
+
+
+def _verdict(interface: str, findings: list[Finding]) -> Verdict:
+    worst = max((f.tier for f in findings), default=Tier.IDENTICAL)
+    outcome = Outcome.INCOMPATIBLE if worst >= Tier.BREAK else Outcome.COMPATIBLE
+    return Verdict(interface, outcome, tuple(sorted(findings, key=lambda f: (-f.tier, f.path, f.change))))
+
+
+@lru_cache(maxsize=1 << 17)
+def _interface(pattern: str, path: str) -> str:
+    found = re.match(pattern, path)
+    return found[0] if found and found[0] else path
+
+
+def _facts(surface: RecordedSurface, parts: Iterable[Part]) -> Facts:
+    """All facts of the parts in one map that knows what lies below what."""
+    found = Facts()
+    ignored = re.compile("|".join(surface.ignored)) if surface.ignored else None
+    for part in parts:
+        assert not isinstance(part, NotHere)
+        for path, value in part.items():
+            if not (ignored and ignored.search(path)):
+                _put(found, path, value)
+    return found
+
+
+def _put(found: Facts, path: str, value: str) -> None:
+    found[path] = value
+    while path not in found.parents:
+        above = parent(path)
+        found.parents[path] = above
+        if not above:
+            return
+        path = above
+
+
+def parent(path: str) -> str:
+    """The path one step up, empty for a first step; a slash within brackets parts no steps."""
+    at = path.rfind("/")
+    while at > 0 and path.count("[", 0, at) > path.count("]", 0, at):
+        at = path.rfind("/", 0, at)
+    return path[: max(at, 0)]
+
+
+def merged(record: Record) -> Mapping[str, str]:
+    """All facts of a record in one map; the parts that could not be read are left out."""
+    return {path: value for part in record.values() if not isinstance(part, NotHere) for path, value in part.items()}

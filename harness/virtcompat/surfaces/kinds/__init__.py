@@ -1,0 +1,1 @@
+"""The document kinds: a module is a member, the folder is the list."""
