@@ -5,7 +5,7 @@ TOOL := $(VENV)/bin/virt-compat
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SYSTEM := mmdebstrap bubblewrap
 
-.PHONY: matrix labs test system clean
+.PHONY: matrix labs surfaces test system clean
 
 matrix: $(TOOL) labs
 	@# 3 means that something could not be asked here, which the matrix says itself.
@@ -16,7 +16,11 @@ labs: $(TOOL) system
 	-$(TOOL) lab create
 	-$(TOOL) lab create debian-11-all debian-12-all debian-13-all debian-14-all
 
-test: $(TOOL) labs
+# The labs with headers and tools: what the recorded surfaces are read from. The matrix has their golden records.
+surfaces: $(TOOL) system
+	-$(TOOL) lab create debian-11-abi debian-12-abi debian-13-abi debian-14-abi
+
+test: $(TOOL) labs surfaces
 	$(VENV)/bin/tox run
 
 system:

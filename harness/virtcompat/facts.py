@@ -125,7 +125,9 @@ def _folded(paths: set[str], there: Facts, elsewhere: Facts) -> Iterator[tuple[s
         if members == [top]:
             yield top, there[top]
         else:
-            yield top, " ".join(f"{m[len(top) :].lstrip('/')}={there[m]}" for m in members)
+            own = [there[top]] if there.get(top) else []
+            below = [f"{m[len(top) :].lstrip('/')}={there[m]}" for m in members if m != top or not there[m]]
+            yield top, " ".join(own + below)
 
 
 def _top(path: str, there: Facts, elsewhere: Facts) -> str:

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from virtcompat import checks
+from virtcompat.cli import interfaces
 from virtcompat.engine import evidence
 from virtcompat.engine import run as engine
 from virtcompat.engine.evidence import Evidence
@@ -64,15 +66,31 @@ def _show(found: Evidence, form: str) -> None:
 @click.argument("case", required=False)
 @click.option("--driver", "drivers", multiple=True, help="Only this driver (repeatable).")
 @click.option("--kind", "kinds", multiple=True, help="Only this kind of document (repeatable).")
-def diff(old: str, new: str, case: str | None, drivers: tuple[str, ...], kinds: tuple[str, ...]) -> int:
+@click.option("--surface", "only", multiple=True, help="Of this recorded surface, in place of documents (repeatable).")
+@click.option("--all", "everything", is_flag=True, help="With --surface: every addition by name, not their number.")
+def diff(
+    old: str,
+    new: str,
+    case: str | None,
+    drivers: tuple[str, ...],
+    kinds: tuple[str, ...],
+    only: tuple[str, ...],
+    everything: bool,
+) -> int:
     """List what differs from release OLD to release NEW, by cause, or of one CASE (a fixture's name or a pattern).
+
+    With --surface CASE is an interface, such as 'libvirt/symbol/virDomain*'.
 
     \b
     Examples:
       virt-compat diff debian-11 debian-14
       virt-compat diff debian-12 debian-13 'controller-pci-*' --driver qemu
+      virt-compat diff debian-11 debian-14 --surface c-api --surface rpc
+      virt-compat diff debian-12 debian-13 'virsh/command/*' --surface command-line --all
     """
-    selection = engine.Selection((), kinds, drivers, (), (old,), (new,), (case,) if case else ())
+    if only:
+        return interfaces.difference(old, new, case, only, everything)
+    selection = engine.Selection(tuple(checks.every()), kinds, drivers, (), (old,), (new,), (case,) if case else ())
     matrix = engine.run(engine.validated(selection))
     if not any(c.asked for c in matrix.cells):
         raise UsageError(

@@ -9,10 +9,13 @@ from difflib import unified_diff
 from virtcompat import checks, drivers, surfaces
 from virtcompat.engine import columns as columns_module
 from virtcompat.engine import run as engine
+from virtcompat.engine import static
 from virtcompat.engine.answers import Answers
 from virtcompat.errors import UsageError
-from virtcompat.model import Answer, Cell, CellKey, NotHere, Question, Verdict
+from virtcompat.model import STATIC, Answer, Cell, CellKey, NotHere, Question, Verdict
+from virtcompat.policy.records import merged
 from virtcompat.store import ledger
+from virtcompat.store.records import written
 
 PARTS = 5
 
@@ -27,11 +30,12 @@ class Asked:
 
 @dataclass(slots=True)
 class Evidence:
-    """What one check asked about one case, and what it made of it."""
+    """What one check asked about one case, and what it made of it. records: (release, its facts) of an interface."""
 
     key: CellKey
     verdict: Verdict
     asked: list[Asked] = field(default_factory=list)
+    records: list[tuple[str, str]] = field(default_factory=list)
 
 
 def parse_cell(text: str) -> tuple[CellKey, str]:
@@ -53,8 +57,27 @@ def cell(key: CellKey) -> Cell:
     raise UsageError(f"no such cell: {key}", "the check is not about this pair (see 'virt-compat list checks')")
 
 
+def interface(key: CellKey, name: str) -> Evidence:
+    """One interface of a recorded surface: its verdict and what both records say of it."""
+    found = columns_module.find((key.old, key.new))
+    records = static.Records(found)
+    verdict = next((v for v in static.judge(key, records) if v.case == name), None)
+    if verdict is None:
+        raise UsageError(f"no interface '{name}' in {key.kind} of either release", "see the cell without it")
+    surface = surfaces.every_recorded()[key.kind]
+    evidence = Evidence(key, engine.explained(verdict, engine.crossed(key, found)))
+    for release in (key.old, key.new):
+        record = records.of(release, surface)
+        facts = {} if isinstance(record, NotHere) else merged(record)
+        own = {p: v for p, v in facts.items() if p == name or p.startswith(f"{name}/")}
+        evidence.records.append((release, written(own)))
+    return evidence
+
+
 def case(key: CellKey, name: str) -> Evidence:
     """One case of a cell with everything that was asked for it."""
+    if key.check == STATIC:
+        return interface(key, name)
     selection = engine.Selection((key.check,), (key.kind,), (key.driver,), (), (key.old,), (key.new,), (name,))
     documents = [d for d in engine.own_documents(selection) if d.case == name and key.driver in d.drivers]
     if not documents:
@@ -108,7 +131,7 @@ def lines(evidence: Evidence) -> Iterator[str]:
 
 
 def _documents(evidence: Evidence) -> Iterator[str]:
-    written = []
+    shown = list(evidence.records)
     for number, item in enumerate(evidence.asked, 1):
         question, answer = item.question, item.answer
         yield ""
@@ -119,10 +142,10 @@ def _documents(evidence: Evidence) -> Iterator[str]:
         yield f"  {answer.status}{': ' + answer.message if answer.message else ''}"
         text = answer.form("secure") or answer.form("inactive")
         if text:
-            written.append((f"question {number}: {question.release}", text))
-    if not written:
+            shown.append((f"question {number}: {question.release}", text))
+    if not shown:
         return
-    (first, old), (last, new) = written[0], written[-1]
+    (first, old), (last, new) = shown[0], shown[-1]
     changed = list(unified_diff(old.splitlines(), new.splitlines(), first, last, lineterm="", n=2))
     yield ""
     yield from changed or [f"{first} wrote:", *(f"  {line}" for line in old.splitlines())]

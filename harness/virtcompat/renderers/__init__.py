@@ -105,7 +105,9 @@ def causes(cells: Iterable[Cell], least: Tier = Tier.RISK) -> list[Cause]:
             for finding in verdict.findings:
                 if finding.tier >= least:
                     what = finding.entry or _words(finding)
-                    key = (cell.key.kind, masked(finding.path), finding.change, what, finding.tier)
+                    # What an entry explains of a recorded surface is one cause, however many interfaces it is.
+                    place = "" if finding.entry and cell.key.check == STATIC else masked(finding.path)
+                    key = (cell.key.kind, place, finding.change, what, finding.tier)
                     names = groups.setdefault(key, (finding, [], cell.key))[1]
                     if verdict.case not in names:
                         names.append(verdict.case)

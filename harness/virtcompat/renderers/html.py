@@ -42,7 +42,7 @@ class HtmlRenderer:
             "<meta name='viewport' content='width=device-width, initial-scale=1'>",
             f"<title>virt-compat: compatibility matrix</title><style>{STYLE}</style></head><body>",
             "<h1>Compatibility matrix</h1>",
-            f"<p>{escape(words)}. Gate: <b>{matrix.gate.label}</b>. «12 of 196» reads: 12 of the 196 documents asked "
+            f"<p>{escape(words)}. Gate: <b>{matrix.gate.label}</b>. «12 of 196» reads: 12 of the 196 documents or interfaces asked "
             "are incompatible; the small print is the worst tier.</p>",
             _columns(matrix),
             "<nav aria-label='Drivers and checks'>",

@@ -27,6 +27,7 @@ class JsonRenderer:
                     "golden": c.golden,
                     "live": c.live,
                     "note": c.note,
+                    **({"others": dict(c.others)} if c.others else {}),
                 }
                 for c in matrix.columns
             ],

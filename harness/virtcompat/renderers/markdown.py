@@ -22,7 +22,10 @@ class MarkdownRenderer:
         counts = totals(matrix)
         lines = ["# Compatibility matrix", "", f"Releases: {names}.", ""]
         lines += [", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o]) + f". Gate: {matrix.gate.label}.", ""]
-        lines += ["`12 of 196` reads: 12 of the 196 documents asked are incompatible; below it the worst tier.", ""]
+        lines += [
+            "`12 of 196` reads: 12 of the 196 documents or interfaces asked are incompatible; below it the worst tier.",
+            "",
+        ]
         for (driver, check), grid in grids(matrix).items():
             lines += [f"## {driver}: {check}", "", *_table(matrix, grid), ""]
             lines += _causes(grid)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from virtcompat.model import Matrix, Outcome, Tier
+from virtcompat.model import STATIC, Matrix, Outcome, Tier
 from virtcompat.renderers import Renderer, Square, causes, grids, sentence, totals
 
 STYLE = {
@@ -80,14 +80,20 @@ def _summary(console: Console, matrix: Matrix) -> None:
     counts = totals(matrix)
     for column in matrix.columns:
         state = "asked here" if column.live else "replayed from golden/" if column.golden else "nothing recorded"
-        versions = f"libvirt {column.libvirt}, QEMU {column.qemu or 'none'}"
+        further = "".join(f", {product} {version}" for product, version in sorted(column.others.items()))
+        versions = f"libvirt {column.libvirt}, QEMU {column.qemu or 'none'}{further}"
         console.print(f"{column.name}: {versions} ({state}{'; ' + column.note if column.note else ''})")
     console.print(", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o]) or "nothing was asked")
-    verdicts = counts[Outcome.COMPATIBLE] + counts[Outcome.INCOMPATIBLE]
-    console.print(
-        f"{verdicts} verdicts from {matrix.asked + matrix.cached + matrix.replayed} answers: {matrix.asked} asked of "
-        f"real libvirt now, {matrix.cached} known from earlier runs, {matrix.replayed} read from golden/"
-    )
+    on_documents = sum(c.asked for c in matrix.cells if c.key.check != STATIC)
+    if on_documents:
+        console.print(
+            f"{on_documents} verdicts on documents from {matrix.asked + matrix.cached + matrix.replayed} answers: "
+            f"{matrix.asked} asked of real libvirt now, {matrix.cached} known from earlier runs, {matrix.replayed} "
+            "read from golden/"
+        )
+    on_interfaces = sum(c.asked for c in matrix.cells if c.key.check == STATIC)
+    if on_interfaces:
+        console.print(f"{on_interfaces} verdicts on recorded interfaces")
     new = [c for c in causes(matrix.cells, matrix.gate) if not c.finding.explained]
     if new:
         console.print(f"\n{len(new)} causes at or above '{matrix.gate.label}' are in no ledger entry:", style="bold")
