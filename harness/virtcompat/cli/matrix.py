@@ -46,7 +46,8 @@ def matrix(
       virt-compat matrix --driver qemu --kind domain --old debian-11 --format markdown
       virt-compat matrix --corpus /etc/libvirt/qemu --check upgrade-disk
 
-    A square reads "12 of 196": 12 of the 196 documents asked are incompatible; below it the worst tier.
+    A square reads "12 of 196": 12 of the 196 documents or interfaces asked are incompatible;
+    below it the worst tier.
     """
     gate = Tier.named(fail_on) if fail_on != "none" else Tier.BREAK
     documents, skipped = corpora.load(Path(corpus)) if corpus else (None, [])
