@@ -82,4 +82,4 @@ def test_every_entry_names_its_source_and_its_id_is_its_file() -> None:
         assert entry.why
         assert entry.summary
         assert entry.since
-        assert entry.product in ("libvirt", "qemu")
+        assert entry.product in ("libvirt", "qemu", "spice", "xen")

@@ -25,6 +25,7 @@ def layouts(data: bytes, name: str, within: Within) -> dict[str, str]:
         LABEL/struct/NAME = 40 bytes                          (union alike)
         LABEL/struct/NAME/FIELD = offset 8, 4 bytes, unsigned
         LABEL/struct/NAME/FIELD.INNER = …                     (of a structure or union without a name of its own)
+        LABEL/struct/NAME/FIELD.(each).INNER = …              (of an array of such, the first of them)
         LABEL/enum/NAME/VALUE = 3
 
     A type without a tag goes by its typedef's name. Offsets count from the start of the outermost structure.
@@ -33,8 +34,9 @@ def layouts(data: bytes, name: str, within: Within) -> dict[str, str]:
     info = elf.opened(data, name)
     if not info.has_dwarf_info():
         raise BadData(name, "no debugging information", "compile with -g")
-    for unit in info.get_dwarf_info().iter_CUs():
-        files = _files(info, unit)
+    debug = info.get_dwarf_info()
+    for unit in debug.iter_CUs():
+        files = _files(debug, unit)
         named: dict[int, tuple[str, str]] = {}
         for die in unit.iter_DIEs():
             if die.tag == "DW_TAG_typedef" and "DW_AT_type" in die.attributes:
@@ -54,8 +56,8 @@ def layouts(data: bytes, name: str, within: Within) -> dict[str, str]:
     return found
 
 
-def _files(info: Any, unit: Any) -> dict[int, str]:
-    program = info.get_dwarf_info().line_program_for_CU(unit)
+def _files(debug: Any, unit: Any) -> dict[int, str]:
+    program = debug.line_program_for_CU(unit)
     if program is None:
         return {}
     first = 0 if program.header.version >= 5 else 1
@@ -110,11 +112,15 @@ def _fields(die: Any, above: str, base: int) -> Iterator[tuple[str, str]]:
             continue
         yield above + own, f"offset {offset}, {size} bytes, {words}"
         if inner is not None:
-            yield from _fields(inner, f"{above}{own}.", offset)
+            each = ".(each)" if words.startswith("array") else ""
+            yield from _fields(inner, f"{above}{own}{each}.", offset)
 
 
 def _described(die: Any) -> tuple[str, int, Any]:
-    """(words, bytes, the structure inside where it has no name of its own) of the type a member or type refers to."""
+    """(words, bytes, the structure inside where it has no name of its own) of the type a member or type refers to.
+
+    Of an array of such structures it is the first.
+    """
     if "DW_AT_type" not in die.attributes:
         return "void", 0, None
     target = die.get_DIE_from_attribute("DW_AT_type")
@@ -130,13 +136,13 @@ def _described(die: Any) -> tuple[str, int, Any]:
     if target.tag in ("DW_TAG_pointer_type", "DW_TAG_subroutine_type"):
         return "pointer", size or 8, None
     if target.tag == "DW_TAG_array_type":
-        words, each, _ = _described(target)
+        words, each, inside = _described(target)
         count = 1
         for child in target.iter_children():
             if child.tag == "DW_TAG_subrange_type":
                 upper = _number(child, "DW_AT_upper_bound", -1) + 1
                 count *= _number(child, "DW_AT_count", upper)
-        return f"array of {count} {words}", count * each, None
+        return f"array of {count} {words}", count * each, inside
     kind = NAMED.get(target.tag, "unknown")
     own = _name(target)
     inner = None if own or alias or kind == "enum" else target

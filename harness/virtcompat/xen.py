@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+from virtcompat.elf import Library
 
 ROOT = "usr/include/xen/"
 #: Headers that are no part of this view; the last four are Linux's, from another package.
@@ -28,13 +30,19 @@ OPERATION = re.compile(
     r"|VMASST_CMD_|CONSOLEIO_"
 )
 #: Means of the C language; what they do to the ABI shows in the structures.
-LANGUAGE = re.compile(r"PRI[a-z]*_|XEN(?:PV)?_FLEX_ARRAY_DIM|__XEN_INTERFACE_VERSION__|XEN_HAVE_|XEN_(?:CPUID|EMULATE_PREFIX)$")
+LANGUAGE = re.compile(
+    r"PRI[a-z]*_|XEN(?:PV)?_FLEX_ARRAY_DIM|__XEN_INTERFACE_VERSION__|XEN_HAVE_|XEN_(?:CPUID|EMULATE_PREFIX)$"
+)
 #: An expression that the compiler makes an integer of: sizes of types, characters, numbers and operators.
-COMPUTED = re.compile(r"(?:sizeof\s*\(\s*(?:struct )?\w+\s*\)|'.'|\b0[xX][0-9a-fA-F]+[uUlL]*|\b\d+[uUlL]*|[\s()+*/%<>|&~-])+")
+COMPUTED = re.compile(
+    r"(?:sizeof\s*\(\s*(?:struct )?\w+\s*\)|'.'|\b0[xX][0-9a-fA-F]+[uUlL]*|\b\d+[uUlL]*|[\s()+*/%<>|&~-])+"
+)
 #: Structures that only serve one side's own code.
 PRIVATE = re.compile(r"/struct/(?:__guest_handle_\w+|\w+_(?:front|back)_ring)(?:/|$)")
 HANDLE = re.compile(r"struct __guest_handle_(?:64_)?(?:const_)?(\w+?)(?:_t)?$")
 SAVED = re.compile(r"/struct/__HVM_SAVE_TYPE_(\w+)(?:/(\w+))?$")
+#: What a program may use of a library that exports its own insides too.
+PUBLIC = {"libxenlight": r"libxl_(?!_)", "libxlutil": r"xlu_(?!_)", "libxenctrl": r"xc_", "libxenguest": r"xc_"}
 SIZED = re.compile(r"offset (\d+), (\d+) bytes, (.*)")
 FLEXIBLE = re.compile(r"array of [01] (.*)")
 
@@ -86,7 +94,13 @@ def constants(macros: Mapping[str, tuple[str, str]], known: Mapping[str, str]) -
         elif name == "__XEN_LATEST_INTERFACE_VERSION__":
             found[f"{above}/latest"] = f"{int(value):#010x}"
         else:
-            kind = "hypercall" if name.startswith("__HYPERVISOR_") else "operation" if OPERATION.match(name) else "constant"
+            kind = (
+                "hypercall"
+                if name.startswith("__HYPERVISOR_")
+                else "operation"
+                if OPERATION.match(name)
+                else "constant"
+            )
             found[f"{above}/{kind}/{name}"] = hex(int(value)) if integral(value) and int(value) > 0xFFF else value
     return found
 
@@ -115,49 +129,66 @@ def structures(facts: Mapping[str, str]) -> dict[str, str]:
 
 def _record(facts: Mapping[str, str], path: str) -> str:
     code, what = (SIZED.fullmatch(facts[f"{path}/{field}"]) for field in ("c", "t"))
-    assert code and what
+    assert code is not None
+    assert what is not None
     return f"code {code[2]}, {what[3]}"
 
 
 def _flexible(found: dict[str, str]) -> None:
-    """Write arrays of unsaid length as such and shrink whatever ends with one, until nothing changes any more."""
-    ends: dict[str, int] = {}  # "struct NAME" -> bytes before its flexible array
-    own = {p: p.split("/", 2)[1] + " " + p.rsplit("/", 1)[1] for p in found if p.count("/") == 2 and "/record/" not in p}
-    fields: dict[str, list[str]] = {path: [] for path in own}
+    """Write what ends with an array of unsaid length, in itself or in a part of it, as of no fixed size."""
+    fields: dict[str, list[str]] = {}
     for path in found:
         if path.count("/") > 2:
-            fields["/".join(path.split("/")[:3])].append(path)
-    for _ in range(4):  # structures within structures, as deep as they get
-        for path, name in own.items():
-            if name.startswith("struct ") and name not in ends and _shrunk(found, path, fields[path], ends):
-                ends[name] = int(found[path].split()[0])
+            fields.setdefault("/".join(path.split("/")[:3]), []).append(path)
+    ends: set[str] = set()  # "struct NAME"
+    for path, own in fields.items():
+        last = max(own, key=lambda f: (_start(found[f]), "." not in f))
+        sized = SIZED.fullmatch(found[last])
+        if "/struct/" in path and sized and (array := FLEXIBLE.fullmatch(sized[3])) and "." not in last:
+            found[last] = f"offset {sized[1]}, flexible array of {array[1]}"
+            ends.add(_type(path))
+    grown = True
+    while grown:
+        grown = False
+        for path, own in fields.items():
+            inside = [f for f in own if (sized := SIZED.fullmatch(found[f])) and sized[3] in ends]
+            for field in [f for f in own if f in inside or any(i.startswith(f + ".") for i in inside)]:
+                found[field] = SIZED.sub(r"offset \1, no fixed size, \3", found[field])
+                ends.add(_type(path))
+                grown = True
+    for path in fields:
+        if _type(path) in ends:
+            found[path] = "no fixed size"
 
 
-def _shrunk(found: dict[str, str], path: str, fields: list[str], ends: Mapping[str, int]) -> bool:
-    """Shrink one structure, from its innermost fields outwards; whether it ends with a flexible array."""
-    whole = int(found[path].split()[0])
-    open_ended: dict[str, int] = {}  # a field (or the structure) that ends with a flexible array -> where that begins
-    for field in sorted(fields, key=lambda f: -f.count(".")):
-        sized = SIZED.fullmatch(found[field])
-        if not sized:
-            continue
-        start, size, words = int(sized[1]), int(sized[2]), sized[3]
-        below = [f for f in fields if f.startswith(field + ".")]
-        last = all(int(re.findall(r"\d+", found[f])[0]) <= start for f in fields if f != field and f not in below)
-        if (array := FLEXIBLE.fullmatch(words)) and last and "." not in field.rsplit("/", 1)[1]:
-            found[field] = f"offset {start}, flexible array of {array[1]}"
-            open_ended[path] = start
-        elif words in ends:
-            found[field] = f"offset {start}, {ends[words]} bytes, {words}"
-            open_ended[field] = start + ends[words]
-        elif inner := [open_ended[f] for f in below if f in open_ended]:
-            others = [int(s[1]) + int(s[2]) for f in below if f not in open_ended and (s := SIZED.fullmatch(found[f]))]
-            end = max(inner + [o for o in others if o < start + size])
-            found[field] = f"offset {start}, {end - start} bytes, {words}"
-            open_ended[field] = end
-    tail = [end for field, end in open_ended.items() if field == path or "." not in field.rsplit("/", 1)[1]]
-    rest = [int(s[1]) + int(s[2]) for f in fields if f not in open_ended and (s := SIZED.fullmatch(found[f]))]
-    if not tail or max(tail) < max(rest, default=0) or max(tail) > whole:
-        return False
-    found[path] = f"{max(tail)} bytes"
-    return True
+def _type(path: str) -> str:
+    return " ".join(path.split("/")[1:3])
+
+
+def _start(value: str) -> int:
+    number = re.search(r"\d+", value)
+    return int(number[0]) if number else -1
+
+
+def library(name: str, found: Library) -> Iterator[tuple[str, str]]:
+    """Facts of a library's soname and public symbols: ``libxencall/symbol/xencall_open = VERS_1.0``."""
+    yield f"{name}/soname", found.soname
+    release = re.search(r"\.so\.(\d+\.\d+)$", found.soname)
+    # Where the soname is the release, the node says it again: each symbol would be another one in each release.
+    again = re.compile(rf"\w+_{re.escape(release[1])}(?:\.0)?$") if release else None
+    for symbol in found.exports:
+        if re.match(PUBLIC.get(name, ""), symbol.name):
+            node = "" if again and again.match(symbol.node) else symbol.node
+            words = [node, f"object of {symbol.size} bytes" if symbol.kind == "object" else ""]
+            yield f"{name}/symbol/{symbol.name}", ", ".join(w for w in words if w) or "function"
+
+
+def libxl(label: str, macros: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Facts of libxl's macros: what it says that it has, and its constants."""
+    found = {}
+    for name, (_, value) in macros.items():
+        if name.startswith("LIBXL_HAVE_"):
+            found[f"{label}/have/{name}"] = "yes"
+        elif name.startswith("LIBXL_") and integral(value):
+            found[f"{label}/constant/{name}"] = value
+    return found

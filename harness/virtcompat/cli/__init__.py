@@ -27,7 +27,7 @@ def group() -> None:
 
 
 for command in (
-    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff, interfaces.stability, labs.lab,
+    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff, interfaces.stability, interfaces.clients, labs.lab,
     setup.record, setup.list_things,
     setup.doctor, setup.check,
 ):  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 
 import click
@@ -13,13 +14,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from virtcompat.engine import columns
+from virtcompat.engine import columns, xen
 from virtcompat.engine import stability as engine
 from virtcompat.engine.stability import Report
 from virtcompat.model import Tier
 from virtcompat.policy.stability import Judged, RowVerdict, Standing
 from virtcompat.renderers import sentence
 from virtcompat.store import stability as store
+from virtcompat.surfaces.recorded.xen_abi import Client
 
 STYLE = {
     Standing.KEPT: "green", Standing.ALLOWED: "yellow", Standing.EXCEPTED: "yellow", Standing.VIOLATED: "bold red",
@@ -77,6 +79,52 @@ def difference(old: str, new: str, case: str | None, only: tuple[str, ...], ever
                 missing = True
                 click.echo(f"  {verdict.outcome}: {verdict.case}: {verdict.reason}")
     return 3 if missing else 0
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--format", "form", default="text", type=click.Choice(("text", "json")))
+def clients(names: tuple[str, ...], form: str) -> int:
+    """Show which Xen client (rows: compiled against) can talk to which hypervisor (columns), interface by interface.
+
+    \b
+    Examples:
+      virt-compat clients
+      virt-compat clients debian-12 debian-13
+
+    refused: the version says so, and nothing is misread. misread: understood as something else. Exit code 1 where
+    anything would be misread.
+    """
+    table = xen.talk(names)
+    misread = any(c.standing == "misread" for of in table.values() for c in of)
+    if form == "json":
+        shown = [{"client": a, "hypervisor": b, "interfaces": [asdict(c) for c in of]} for (a, b), of in table.items()]
+        click.echo(json.dumps(shown, indent=1))
+        return int(misread)
+    width = max(shutil.get_terminal_size((120, 40)).columns, 80)
+    console = Console(width=width, highlight=False, no_color=not sys.stdout.isatty())
+    releases = list(dict.fromkeys(a for a, _ in table))
+    grid = Table(box=box.SIMPLE_HEAD)
+    for heading in ("client \\ hypervisor", *releases):
+        grid.add_column(heading)
+    for a in releases:
+        grid.add_row(a, *(_standings(table[a, b]) for b in releases))
+    console.print(grid)
+    for (a, b), of in table.items():
+        for client in of:
+            if client.misread:
+                console.print(f"{a} -> {b}: {client.interface}: misread: {', '.join(client.misread)}", markup=False)
+    return int(misread)
+
+
+def _standings(of: tuple[Client, ...]) -> str:
+    """``28 understood; refused: domctl, sysctl; misread: memory`` a line each."""
+    lines = [f"[green]{sum(c.standing in ('same', 'compatible') for c in of)} understood[/]"]
+    for standing, style in (("refused", "yellow"), ("misread", "bold red")):
+        named = [c.interface for c in of if c.standing == standing]
+        if named:
+            lines.append(f"[{style}]{standing}: {', '.join(named)}[/]")
+    return "\n".join(lines)
 
 
 def _print(report: Report, most: int | None) -> None:

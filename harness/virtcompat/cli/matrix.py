@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from virtcompat import renderers
+from virtcompat.cli import interfaces
 from virtcompat.cli import options as shared
-from virtcompat.engine import corpora, verdicts
+from virtcompat.engine import corpora, stability, verdicts
 from virtcompat.engine import run as engine
 from virtcompat.model import Matrix, Tier
 from virtcompat.renderers.text import TextRenderer
@@ -114,6 +115,8 @@ def publish(target: str | None, only_check: bool) -> int:
         found = engine.run(engine.Selection(), None, progress)
     _print(found, "text")
     changed = publish_to(folder, found, dry=only_check)
+    promises = "\n".join(line for report in stability.steps() for line in (*interfaces.markdown(report), ""))
+    changed += _written(folder / "stability.md", promises, dry=only_check)
     if published and before.name in changed:
         now = renderers.every()["json"].render(verdicts.publishable(found))
         for line in verdicts.drift(published, now):
@@ -130,10 +133,15 @@ def publish_to(folder: Path, found: Matrix, *, dry: bool = False) -> list[str]:
     if not dry:
         folder.mkdir(parents=True, exist_ok=True)
     for renderer in renderers.every().values():
-        file = folder / f"matrix.{renderer.suffix}"
         text = renderer.render(verdicts.publishable(found))
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            changed.append(file.name)
-            if not dry:
-                file.write_text(text, encoding="utf-8")
+        changed += _written(folder / f"matrix.{renderer.suffix}", text, dry=dry)
     return changed
+
+
+def _written(file: Path, text: str, *, dry: bool) -> list[str]:
+    """Write a file whose content changes; its name where it does."""
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return []
+    if not dry:
+        file.write_text(text, encoding="utf-8")
+    return [file.name]

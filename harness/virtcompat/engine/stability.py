@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from virtcompat import surfaces
 from virtcompat.engine import columns, static
@@ -60,6 +61,12 @@ def judge(old: str, new: str, binding: str, names: tuple[str, ...] = (), only: t
             homeless[surface] = {case: v for case, v in homeless[surface].items() if case in names_left}
     report.unclassified = {s: sorted(of.values(), key=lambda v: -v.worst) for s, of in homeless.items() if of}
     return report
+
+
+def steps() -> list[Report]:
+    """Each release that comes with the tool against the next one, as a minor release: what is published."""
+    names = [r.name for r in releases.shipped()]
+    return [judge(old, new, "minor") for old, new in pairwise(names)]
 
 
 def compared(found: columns.Columns, old: str, new: str, only: tuple[str, ...]) -> Mapping[str, list[Verdict]]:
