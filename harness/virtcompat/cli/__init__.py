@@ -8,7 +8,7 @@ import sys
 import click
 
 import virtcompat
-from virtcompat.cli import evidence, interfaces, labs, matrix, setup
+from virtcompat.cli import evidence, interfaces, labs, layering, matrix, setup
 from virtcompat.errors import VirtCompatError
 
 
@@ -27,7 +27,8 @@ def group() -> None:
 
 
 for command in (
-    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff, interfaces.stability, interfaces.clients, labs.lab,
+    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff, interfaces.stability, interfaces.clients,
+    layering.layering, labs.lab,
     setup.record, setup.list_things,
     setup.doctor, setup.check,
 ):  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from virtcompat.engine.columns import own_versions
-from virtcompat.errors import UsageError
-from virtcompat.labs import build, open_lab
+from virtcompat.errors import Absent, UsageError
+from virtcompat.labs import archive, build, open_lab
 from virtcompat.model import NotHere
-from virtcompat.store import paths, releases
+from virtcompat.store import golden, paths, releases
 
 
 def shipped() -> list[str]:
@@ -27,6 +28,17 @@ def create(name: str, mirror: str, *, refresh: bool) -> str:
     libvirt = made.versions.get("libvirt0", "?")
     word = "stands already" if standing and not refresh else "built"
     return f"{name}: {word}; {len(made.versions)} packages, libvirt {libvirt}, QEMU {made.versions['qemu-system-x86']}"
+
+
+def sources(name: str, mirror: str = "") -> Path:
+    """The source tarball of a release's libvirt, fetched once. Absent where it cannot be had."""
+    release = releases.find(name)
+    lab = open_lab(release)
+    recorded = golden.provenance(name)
+    packages = recorded.packages.get("", {}) if recorded else {} if isinstance(lab, NotHere) else lab.versions
+    if "libvirt0" not in packages:
+        raise Absent(f"{name}: its libvirt package is not known", "name the path of its source tree instead")
+    return archive.sources(release, packages["libvirt0"], mirror)
 
 
 def add(name: str, kind: str, how: Mapping[str, str]) -> str:
