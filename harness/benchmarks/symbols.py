@@ -79,6 +79,9 @@ class Build:
     def ask(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
+    def boot(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
 
 def taken(release: str) -> Build:
     """What a release's lab has."""
