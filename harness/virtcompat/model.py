@@ -228,6 +228,8 @@ class Fixture:
 
 #: The check of recorded surfaces: record against record. Its cells have no driver: ``-``.
 STATIC = "static"
+#: In place of a driver, where a cell is about none.
+NO_DRIVER = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,7 @@ class CellKey:
     @property
     def subject(self) -> str:
         """What a grid of the matrix is about: a driver, or a surface that has none."""
-        return self.kind if self.check == STATIC else self.driver
+        return self.kind if self.driver == NO_DRIVER else self.driver
 
 
 @dataclass(frozen=True, slots=True)

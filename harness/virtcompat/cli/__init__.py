@@ -8,7 +8,7 @@ import sys
 import click
 
 import virtcompat
-from virtcompat.cli import evidence, interfaces, labs, layering, matrix, setup
+from virtcompat.cli import evidence, guests, interfaces, labs, layering, matrix, setup
 from virtcompat.errors import VirtCompatError
 
 
@@ -27,10 +27,9 @@ def group() -> None:
 
 
 for command in (
-    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff, interfaces.stability, interfaces.clients,
-    layering.layering, labs.lab,
-    setup.record, setup.list_things,
-    setup.doctor, setup.check,
+    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff,
+    interfaces.stability, interfaces.clients, layering.layering, guests.can_migrate, guests.pin,
+    labs.lab, setup.record, setup.list_things, setup.doctor, setup.check,
 ):  # fmt: skip
     group.add_command(command)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from virtcompat import checks, drivers, surfaces
 from virtcompat.cli import options as shared
+from virtcompat.engine import guests as moving
 from virtcompat.engine import health
 from virtcompat.engine import record as recording
-from virtcompat.store import releases
+from virtcompat.store import guests, releases
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option("--surface", "chosen", multiple=True, help="Only this recorded surface; the rest stays (repeatable).")
-def record(names: tuple[str, ...], chosen: tuple[str, ...]) -> int:
+@click.option("--streams", "fresh", is_flag=True, help="Migration streams, too, though there are some.")
+def record(names: tuple[str, ...], chosen: tuple[str, ...], fresh: bool) -> int:
     """Record what releases answer into golden/. Refused where CI is set; commit the data on its own.
 
     \b
@@ -24,12 +28,53 @@ def record(names: tuple[str, ...], chosen: tuple[str, ...]) -> int:
     """
     for name in names:
         with shared.bar(f"recording {name}") as progress:
-            click.echo(f"recorded {recording.record(name, chosen, progress)}", err=True)
+            click.echo(f"recorded {recording.record(name, chosen, progress, fresh=fresh)}", err=True)
     return 0
 
 
+def _drivers() -> Iterator[str]:
+    for driver in drivers.every().values():
+        yield f"{driver.name}: {driver.summary}\n  {', '.join(driver.kinds)}"
+
+
+def _kinds() -> Iterator[str]:
+    for surface in surfaces.every().values():
+        takers = [d.name for d in drivers.every().values() if surface.name in d.kinds]
+        yield f"{surface.name}: {surface.summary} ({', '.join(takers)})"
+
+
+def _surfaces() -> Iterator[str]:
+    for surface in surfaces.every_recorded().values():
+        yield f"{surface.name}: {surface.summary} ({', '.join(surface.parts)})"
+
+
+def _device_sets() -> Iterator[str]:
+    for devices in guests.every().values():
+        yield f"{devices.name}: {devices.summary} ({', '.join(devices.argv)})"
+
+
+def _checks() -> Iterator[str]:
+    for check in checks.every().values():
+        yield f"{check.name} ({', '.join(sorted(check.directions))}): {check.purpose}"
+    yield "static (forward, backward): a recorded surface of one release holds in the next, record against record"
+    for name, purpose in moving.PURPOSES.items():
+        yield f"{name} (self, forward, backward): {purpose}"
+
+
+def _releases() -> Iterator[str]:
+    for release in releases.every():
+        products = ", ".join(f"{name} {version}" for name, version in release.products.items())
+        yield f"{release.name}: {release.summary or 'your own'}; {products}"
+
+
+_LISTS = {
+    "drivers": _drivers, "kinds": _kinds, "surfaces": _surfaces, "device-sets": _device_sets, "checks": _checks,
+    "releases": _releases,
+}  # fmt: skip
+
+
 @click.command("list")
-@click.argument("what", type=click.Choice(("drivers", "kinds", "surfaces", "checks", "releases")))
+@click.argument("what", type=click.Choice(tuple(_LISTS)))
 def list_things(what: str) -> int:
     """List what there is.
 
@@ -37,23 +82,8 @@ def list_things(what: str) -> int:
     Example:
       virt-compat list checks
     """
-    if what == "drivers":
-        for driver in drivers.every().values():
-            click.echo(f"{driver.name}: {driver.summary}\n  {', '.join(driver.kinds)}")
-    elif what == "kinds":
-        for surface in surfaces.every().values():
-            takers = [d.name for d in drivers.every().values() if surface.name in d.kinds]
-            click.echo(f"{surface.name}: {surface.summary} ({', '.join(takers)})")
-    elif what == "surfaces":
-        for recorded in surfaces.every_recorded().values():
-            click.echo(f"{recorded.name}: {recorded.summary} ({', '.join(recorded.parts)})")
-    elif what == "checks":
-        for check in checks.every().values():
-            click.echo(f"{check.name} ({', '.join(sorted(check.directions))}): {check.purpose}")
-    else:
-        for release in releases.every():
-            products = ", ".join(f"{name} {version}" for name, version in release.products.items())
-            click.echo(f"{release.name}: {release.summary or 'your own'}; {products}")
+    for line in _LISTS[what]():
+        click.echo(line)
     return 0
 
 

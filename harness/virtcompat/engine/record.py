@@ -10,13 +10,13 @@ from lxml import etree
 import virtcompat
 from virtcompat import checks, drivers, registry, surfaces
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import run, static
+from virtcompat.engine import guests, run, static
 from virtcompat.engine.answers import probe_digest
 from virtcompat.engine.columns import Columns
 from virtcompat.errors import LabError, NotAsked, UsageError
 from virtcompat.labs import open_lab, prober
 from virtcompat.model import Answer, Column, NotHere
-from virtcompat.store import fixtures, golden, releases
+from virtcompat.store import fixtures, golden, releases, streams
 from virtcompat.store import records as store
 from virtcompat.surfaces import RecordedSurface
 
@@ -28,10 +28,13 @@ KINDS = tuple(surfaces.every())
 Progress = Callable[[int, int], None]
 
 
-def record(name: str, chosen: tuple[str, ...] = (), progress: Progress = lambda done, of: None) -> Path:
+def record(
+    name: str, chosen: tuple[str, ...] = (), progress: Progress = lambda done, of: None, *, fresh: bool = False
+) -> Path:
     """Ask a release every fixture, its capabilities and its surfaces and replace its folder in golden/. Returns it.
 
-    chosen: only these recorded surfaces; everything else that is recorded stays as it is.
+    chosen: only these recorded surfaces; everything else that is recorded stays as it is. fresh: migration streams, too,
+    are recorded anew.
     """
     surfaces_chosen = registry.choose("virtcompat.surfaces.recorded", "SURFACE", chosen, "recorded surface")
     release = releases.find(name)
@@ -58,7 +61,7 @@ def record(name: str, chosen: tuple[str, ...] = (), progress: Progress = lambda 
         _documents(name, found, recorder, progress)
         for driver_name, driver in drivers.every().items():
             _capabilities(found, name, driver_name, driver, recorder)
-    _surfaces(found, name, surfaces_chosen, recorder, progress)
+    _surfaces(found, name, surfaces_chosen, recorder, progress, fresh)
     how = f"virt-compat {virtcompat.__version__}, lab built from suite {release.suite}" if release.suite else "own lab"
     products = {"libvirt": libvirt, "qemu": qemu} | _others(found, name)
     probe = before.probe if chosen and before else probe_digest()
@@ -71,7 +74,12 @@ def _others(found: Columns, name: str) -> dict[str, str]:
 
 
 def _surfaces(
-    found: Columns, name: str, chosen: Mapping[str, RecordedSurface], recorder: golden.Recorder, progress: Progress
+    found: Columns,
+    name: str,
+    chosen: Mapping[str, RecordedSurface],
+    recorder: golden.Recorder,
+    progress: Progress,
+    fresh: bool,
 ) -> None:
     """Every recorded surface, read off the lab anew. A lab with all it needs must show every part."""
     lab = static.lab_of(found, name)
@@ -84,6 +92,15 @@ def _surfaces(
             elif lab.release != name:
                 raise NotAsked(f"{surface}: {facts.reason}, so {name} cannot be recorded", facts.remedy)
         progress(at, len(chosen))
+    if guests.KIND in chosen:
+        # No two runs of a guest stop at the same count: streams are recorded once, and again only where there are none.
+        kept = streams.file_of(name)
+        with guests.Moves(found, progress) as moves:
+            file = recorder.aside / guests.KIND / streams.NAME
+            if kept.is_file() and not fresh:
+                file.write_bytes(kept.read_bytes())
+            else:
+                streams.write(file, moves.recorded(name, lab))
 
 
 def _documents(name: str, found: Columns, recorder: golden.Recorder, progress: Progress) -> None:

@@ -11,13 +11,14 @@ from itertools import islice
 from virtcompat import checks, drivers, surfaces
 from virtcompat.checks import Case, Check, Steps
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import static
+from virtcompat.engine import guests, static
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.schemas import Schemas
 from virtcompat.errors import UsageError
 from virtcompat.labs.prober import Prober
 from virtcompat.model import (
+    NO_DRIVER,
     STATIC,
     Answer,
     Cell,
@@ -33,6 +34,7 @@ from virtcompat.model import (
     Verdict,
 )
 from virtcompat.policy import changes
+from virtcompat.policy.agreement import agreement
 from virtcompat.store import fixtures, ledger, paths, releases
 from virtcompat.store.cache import Cache
 
@@ -62,7 +64,7 @@ class Selection:
 
 def validated(selection: Selection) -> Selection:
     """The selection, once every name in it is known to exist."""
-    checks.choose(tuple(c for c in selection.checks if c != STATIC))
+    checks.choose(tuple(c for c in selection.checks if c not in (STATIC, *guests.CHECKS)))
     drivers.choose(tuple(d for d in selection.drivers if d != "-"))
     for name in (*selection.releases, *selection.old, *selection.new):
         releases.find(name.partition("@")[0])
@@ -88,14 +90,22 @@ class Tally:
     worst: Tier = Tier.IDENTICAL
     unexplained: int = 0
     kept: list[Verdict] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)  # the cases that were asked
 
     def add(self, verdict: Verdict, gate: Tier, least: Tier = Tier.ADDITION) -> None:
         """Count a verdict; it is kept where it could not be asked or has a finding of at least this tier."""
         self.counts[verdict.outcome] += 1
         self.worst = max(self.worst, verdict.worst)
+        if verdict.outcome in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
+            self.seen.add(verdict.case)
         self.unexplained += any(f.tier >= gate and not f.explained for f in verdict.findings)
         if verdict.worst >= least or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
             self.kept.append(verdict)
+
+    @property
+    def bad(self) -> set[str]:
+        """The cases that are incompatible."""
+        return {v.case for v in self.kept if v.outcome is Outcome.INCOMPATIBLE}
 
     def cell(self, key: CellKey) -> Cell:
         return Cell(key, dict(self.counts), self.worst, self.unexplained, tuple(self.kept))
@@ -126,16 +136,21 @@ def keys(found: Columns, selection: Selection) -> list[CellKey]:
         for kind in driver.kinds
         if not selection.kinds or kind in selection.kinds
         for old, new in pairs(found, check, selection)
-    ] + static_keys(found, selection)
+    ] + record_keys(found, selection)
 
 
-def static_keys(found: Columns, selection: Selection) -> list[CellKey]:
-    """The cells of recorded surfaces in a selection."""
-    if (selection.checks and STATIC not in selection.checks) or (selection.drivers and "-" not in selection.drivers):
+def record_keys(found: Columns, selection: Selection) -> list[CellKey]:
+    """The cells of recorded surfaces in a selection, and of moving guests where those are asked for by name."""
+    if selection.drivers and "-" not in selection.drivers:
         return []
+    every = [] if selection.checks and STATIC not in selection.checks else list(static.keys(found, selection.kinds))
+    moving = guests.KIND in selection.kinds if not selection.checks else not set(selection.kinds) - {guests.KIND}
+    if moving:
+        chosen = [c for c in guests.CHECKS if not selection.checks or c in selection.checks]
+        every += [CellKey(c, guests.KIND, "-", a, b) for c in chosen for a in found.names for b in found.names]
     return [
         key
-        for key in static.keys(found, selection.kinds)
+        for key in every
         if (not selection.old or key.old in selection.old) and (not selection.new or key.new in selection.new)
     ]
 
@@ -154,12 +169,14 @@ class Runner:
     done: int = 0
     judged: set[tuple[str, str]] = field(default_factory=set)
     foreign: set[tuple[str, str]] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    moved: tuple[int, int] = (0, 0)  # guests moved now, and known from earlier runs
 
     def run(self, documents: Sequence[Fixture]) -> None:
         planned: dict[tuple[str, str], list[CellKey]] = {}
         recorded = []
         for key in keys(self.found, self.selection):
-            if key.check == STATIC:
+            if key.driver == NO_DRIVER:
                 recorded.append(key)
             else:
                 planned.setdefault((key.kind, key.driver), []).append(key)
@@ -180,10 +197,19 @@ class Runner:
     def _static(self, recorded: Sequence[CellKey]) -> None:
         """Compare the records of each cell of a recorded surface."""
         records = static.Records(self.found)
-        for at, key in enumerate(recorded, 1):
+        moving = [key for key in recorded if key.check != STATIC]
+        still = [key for key in recorded if key.check == STATIC]
+        for at, key in enumerate(still, 1):
             for verdict in static.judge(key, records, self.selection.cases):
                 self._collect(key, verdict)
-            self.progress(at, len(recorded))
+            self.progress(at, len(still))
+        if moving:
+            with guests.Moves(self.found, self.progress) as moves:
+                for key, verdicts in guests.cells(moves, moving, self.selection.cases).items():
+                    for verdict in verdicts:
+                        self._collect(key, verdict)
+            self.moved = moves.asked, moves.known
+            self.notes += agreement(self.tallies, guests.LIVE, guests.KIND)
 
     def _chunk(self, chunk: Sequence[Fixture], driver: str, cells: Sequence[CellKey]) -> None:
         """Advance all judges of a chunk together, so that each round is one batch of questions."""
@@ -220,13 +246,13 @@ class Runner:
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
         verdict = explained(verdict, self.crossed[key])
-        if verdict.outcome is not Outcome.NOT_APPLICABLE and key.check != STATIC:
+        if verdict.outcome is not Outcome.NOT_APPLICABLE and key.driver != NO_DRIVER:
             self.judged.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
         if verdict.findings:
             verdict = replace(verdict, findings=tuple(_shortened(f) for f in verdict.findings))
         # What a release adds to its interfaces is thousands of names; 'virt-compat diff' lists them.
-        least = min(Tier.RISK, self.selection.gate) if key.check == STATIC else Tier.ADDITION
+        least = min(Tier.RISK, self.selection.gate) if key.driver == NO_DRIVER else Tier.ADDITION
         self.tallies[key].add(verdict, self.selection.gate, least)
 
     def matrix(self) -> Matrix:
@@ -236,11 +262,11 @@ class Runner:
             columns=self.found.columns,
             cells=cells,
             gate=self.selection.gate,
-            asked=self.answers.asked,
-            cached=self.answers.cached,
+            asked=self.answers.asked + self.moved[0],
+            cached=self.answers.cached + self.moved[1],
             replayed=self.answers.replayed,
             stale=tuple(stale),
-            notes=(*self.found.notes, *self._set_aside()),
+            notes=(*self.found.notes, *self._set_aside(), *self.notes),
         )
 
     def _set_aside(self) -> list[str]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from virtcompat.errors import Absent, LabError
 from virtcompat.labs import Lab
+from virtcompat.labs.qemu import Failed, Machine, QemuSessions, Recorded
 from virtcompat.labs.session import DEATHS, Session, Start
 from virtcompat.store import paths
 
 PROBES = paths.PACKAGE / "probes"
 PROBE = PROBES / "lab_probe.py"
+#: The program that guests run: it says what hardware it sees (guest/README.md).
+GUEST = paths.PACKAGE / "guest" / "guest.elf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Visit(Protocol):
 
     ``read`` gives the files of glob patterns by path, none at all where there are none. ``library`` gives path and
     bytes of the shared library that the lab's own linker takes for a soname. ``run`` runs a command of the lab
-    (``limit`` in seconds). ``ask`` runs a program of ``probes/`` inside and asks it one thing. All raise
+    (``limit`` in seconds). ``ask`` runs a program of ``probes/`` inside and asks it one thing. ``boot`` starts a guest.
+    All raise
     Absent where the lab has no such library, program or interpreter, LabError where the lab itself fails.
     """
 
@@ -44,6 +48,7 @@ class Visit(Protocol):
     def library(self, soname: str) -> tuple[str, bytes]: ...
     def run(self, *argv: str, stdin: str = "", env: Mapping[str, str] | None = None, limit: float = 30.0) -> Ran: ...
     def ask(self, program: str, request: Mapping[str, Any], limit: float = 60.0) -> dict[str, Any]: ...
+    def boot(self, argv: Sequence[str], wanted: Sequence[str]) -> Recorded | Failed: ...
 
 
 @dataclass(slots=True)
@@ -52,6 +57,8 @@ class LabVisit:
 
     lab: Lab
     session: Session = field(init=False)
+    guests: QemuSessions | None = None
+    booted: dict[tuple[str, ...], Recorded | Failed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.session = self._session(PROBE, 600.0)
@@ -89,6 +96,24 @@ class LabVisit:
         reply = self._reply(self.session, request)
         return Ran(int(reply["code"]), str(reply["out"]), str(reply["err"]))
 
+    def boot(self, argv: Sequence[str], wanted: Sequence[str]) -> Recorded | Failed:
+        """Boot the project's guest under the lab's QEMU and write down what is wanted; several threads may.
+
+        The same machine is booted once in a visit; the stream is not kept, only what it says of itself.
+        """
+        key = (*argv, "", *wanted)
+        if key not in self.booted:
+            if self.guests is None:
+                self.guests = QemuSessions(GUEST.read_bytes()).__enter__()
+            found = self.guests.record(self.lab, Machine(tuple(argv)), wanted)
+            self.booted[key] = replace(found, stream=b"") if isinstance(found, Recorded) else found
+        return self.booted[key]
+
+    def close(self) -> None:
+        self.session.close()
+        if self.guests is not None:
+            self.guests.__exit__(None, None, None)
+
     def ask(self, program: str, request: Mapping[str, Any], limit: float = 60.0) -> dict[str, Any]:
         session = self._session(PROBES / program, limit)
         try:
@@ -104,7 +129,7 @@ def visiting(lab: Lab) -> Iterator[Visit]:
     try:
         yield visit
     finally:
-        visit.session.close()
+        visit.close()
 
 
 def one(visit: Visit, what: str, package: str, *patterns: str) -> dict[str, bytes]:

@@ -61,11 +61,10 @@ def _facts(surface: RecordedSurface, parts: Iterable[Part]) -> Facts:
     """All facts of the parts in one map that knows what lies below what."""
     found = Facts()
     ignored = re.compile("|".join(surface.ignored)) if surface.ignored else None
-    for part in parts:
-        assert not isinstance(part, NotHere)
-        for path, value in part.items():
-            if not (ignored and ignored.search(path)):
-                _put(found, path, value)
+    every: Mapping[str, str] = {p: v for part in parts if not isinstance(part, NotHere) for p, v in part.items()}
+    for path, value in (surface.expand(every) if surface.expand else every).items():
+        if not (ignored and ignored.search(path)):
+            _put(found, path, value)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from virtcompat import registry
 from virtcompat.facts import masked
-from virtcompat.model import STATIC, Cell, CellKey, Finding, Matrix, Outcome, Tier, overall
+from virtcompat.model import NO_DRIVER, Cell, CellKey, Finding, Matrix, Outcome, Tier, overall
 
 
 class Renderer(Protocol):
@@ -78,7 +78,8 @@ def grids(matrix: Matrix) -> Grids:
         grid = found.setdefault((key.subject, key.check), {})
         grid.setdefault((key.old, key.new), Square()).add(cell)
     shown = {k: g for k, g in found.items() if any(s.outcome is not Outcome.NOT_APPLICABLE for s in g.values())}
-    return dict(sorted(shown.items(), key=lambda item: (item[0][1] == STATIC, item[0])))
+    subjects = {cell.key.kind for cell in matrix.cells if cell.key.driver == NO_DRIVER}
+    return dict(sorted(shown.items(), key=lambda item: (item[0][0] in subjects, item[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def causes(cells: Iterable[Cell], least: Tier = Tier.RISK) -> list[Cause]:
                 if finding.tier >= least:
                     what = finding.entry or _words(finding)
                     # What an entry explains of a recorded surface is one cause, however many interfaces it is.
-                    place = "" if finding.entry and cell.key.check == STATIC else masked(finding.path)
+                    place = "" if finding.entry and cell.key.driver == NO_DRIVER else masked(finding.path)
                     key = (cell.key.kind, place, finding.change, what, finding.tier)
                     names = groups.setdefault(key, (finding, [], cell.key))[1]
                     if verdict.case not in names:

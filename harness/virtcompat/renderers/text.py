@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from virtcompat.model import STATIC, Matrix, Outcome, Tier
+from virtcompat.model import NO_DRIVER, STATIC, Matrix, Outcome, Tier
 from virtcompat.renderers import Renderer, Square, causes, grids, sentence, totals
 
 STYLE = {
@@ -84,7 +84,7 @@ def _summary(console: Console, matrix: Matrix) -> None:
         versions = f"libvirt {column.libvirt}, QEMU {column.qemu or 'none'}{further}"
         console.print(f"{column.name}: {versions} ({state}{'; ' + column.note if column.note else ''})")
     console.print(", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o]) or "nothing was asked")
-    on_documents = sum(c.asked for c in matrix.cells if c.key.check != STATIC)
+    on_documents = sum(c.asked for c in matrix.cells if c.key.driver != NO_DRIVER)
     if on_documents:
         console.print(
             f"{on_documents} verdicts on documents from {matrix.asked + matrix.cached + matrix.replayed} answers: "
@@ -94,6 +94,11 @@ def _summary(console: Console, matrix: Matrix) -> None:
     on_interfaces = sum(c.asked for c in matrix.cells if c.key.check == STATIC)
     if on_interfaces:
         console.print(f"{on_interfaces} verdicts on recorded interfaces")
+    moves = sum(c.asked for c in matrix.cells if c.key.driver == NO_DRIVER and c.key.check != STATIC)
+    if moves:
+        console.print(
+            f"{moves} verdicts on guests that moved: {matrix.asked} moved now, {matrix.cached} in earlier runs"
+        )
     new = [c for c in causes(matrix.cells, matrix.gate) if not c.finding.explained]
     if new:
         console.print(f"\n{len(new)} causes at or above '{matrix.gate.label}' are in no ledger entry:", style="bold")

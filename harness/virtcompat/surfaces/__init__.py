@@ -113,7 +113,7 @@ class RecordedSurface:
     has one verdict. interface: regular expression matching that much of a path. rules: first match gives
     the tier. ignored: paths that are recorded for people and never compared. backward: the rules
     for going back to the older release; empty where that says nothing (what a release adds, an older one lacks).
-    special: findings across facts.
+    special: findings across facts. expand: from what is written down to all facts, where a record leaves out repetition.
     """
 
     name: str
@@ -125,6 +125,7 @@ class RecordedSurface:
     ignored: tuple[str, ...] = ()
     backward: tuple[Rule, ...] = ()
     special: Special | None = None
+    expand: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
 
     def tier(self, path: str, change: Change, *, back: bool = False) -> Tier:
         return tier_of(self.backward if back else self.rules, path, change)

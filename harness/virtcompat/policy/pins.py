@@ -1,0 +1,56 @@
+"""Compat hints: from two records of hardware, the properties that make the newer QEMU's machine the older one's.
+
+The fourth remedy of 2009: what the old machine is made of is dumped, and the new QEMU is told to build it so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+#: Worked out by QEMU itself, by the firmware or by where a device is plugged: not to be set from outside.
+DERIVED = re.compile(
+    r"/(features|addr|below-4g-mem-size|above-4g-mem-size|hpet-intcap|rombar|romsize|acpi-index|apic-id)$"
+)
+#: Every processor model is of this type.
+CPU, FEATURES = "x86_64-cpu.", "property/cpu/features"
+DEVICE = re.compile(r"property/([^/#]+)(?:#\d+)?/([^/]+)$")
+
+
+def pins(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """``TYPE.property -> value``: what must be set on the new machine for its devices to be as the old one's.
+
+    old, new: the facts of one machine and device set (paths from ``property/`` on). A property that the newer QEMU
+    does not have cannot be pinned and needs no pin; one that differs between two devices of a type is left alone.
+    """
+    wanted: dict[str, set[str]] = {}
+    for path, value in old.items():
+        found = DEVICE.match(path)
+        if found and path in new and not DERIVED.search(path):
+            wanted.setdefault(f"{found[1]}.{found[2]}", set()).add(value)
+    changed = {
+        f"{found[1]}.{found[2]}"
+        for path, value in old.items()
+        if (found := DEVICE.match(path)) and path in new and new[path] != value and not DERIVED.search(path)
+    }
+    plain = {name: _plain(next(iter(wanted[name]))) for name in sorted(changed) if len(wanted[name]) == 1}
+    return {name.replace("cpu.", CPU, 1) if name.startswith("cpu.") else name: v for name, v in plain.items()} | {
+        f"{CPU}{name}": state for name, state in _features(old.get(FEATURES, ""), new.get(FEATURES, ""))
+    }
+
+
+def _features(old: str, new: str) -> list[tuple[str, str]]:
+    """Processor features to switch on, and off, so that those that were on are."""
+    was, now = set(old.split()), set(new.split())
+    return sorted([(name, "on") for name in was - now] + [(name, "off") for name in now - was])
+
+
+def _plain(value: str) -> str:
+    """A value as ``-global`` takes it: ``"off"`` -> ``off``, ``true`` -> ``on``."""
+    bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return {"true": "on", "false": "off"}.get(bare, bare)
+
+
+def arguments(found: Mapping[str, str]) -> tuple[str, ...]:
+    """The pins as QEMU's arguments."""
+    return tuple(word for name, value in found.items() for word in ("-global", f"{name}={value}"))
