@@ -5,7 +5,7 @@ TOOL := $(VENV)/bin/virt-compat
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SYSTEM := mmdebstrap bubblewrap
 
-.PHONY: matrix labs surfaces test system clean
+.PHONY: matrix labs surfaces guests test system clean
 
 matrix: $(TOOL) labs
 	@# 3 means that something could not be asked here, which the matrix says itself.
@@ -19,6 +19,10 @@ labs: $(TOOL) system
 # The labs with headers and tools: what the recorded surfaces are read from. The matrix has their golden records.
 surfaces: $(TOOL) system
 	-$(TOOL) lab create debian-11-abi debian-12-abi debian-13-abi debian-14-abi
+
+# Guests recorded, replayed and migrated live between every pair of releases: some ten minutes the first time.
+guests: $(TOOL) surfaces
+	$(TOOL) publish --guests || [ $$? = 3 ]
 
 test: $(TOOL) labs surfaces
 	$(VENV)/bin/tox run

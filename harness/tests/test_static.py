@@ -87,7 +87,21 @@ def test_what_is_taken_from_a_record_is_seen(name: str) -> None:
         }
         assert any(_in(path, case) for path in facts)
         changed = [v for v in records.compare(surface, record, left) if v.findings]
+        if name == "guest-abi" and case.endswith("/plain"):
+            assert changed, case  # the other device sets are written down as what they change of it
+            continue
+        if name == "guest-abi":
+            # That a machine type is gone is for the surface machine-types to say; what it is made of is this one's.
+            assert not changed, case
+            bare = {p: of if isinstance(of, NotHere) else _without(of, f"{case}/pci") for p, of in record.items()}
+            changed = [v for v in records.compare(surface, record, bare) if v.findings]
+            assert changed or not any(p.startswith(f"{case}/pci") for p in facts), case
+            continue
         assert changed, case
+
+
+def _without(facts: Mapping[str, str], above: str) -> dict[str, str]:
+    return {path: value for path, value in facts.items() if not path.startswith(above)}
 
 
 def _in(path: str, case: str) -> bool:

@@ -12,7 +12,7 @@ import click
 from virtcompat import renderers
 from virtcompat.cli import interfaces
 from virtcompat.cli import options as shared
-from virtcompat.engine import corpora, stability, verdicts
+from virtcompat.engine import corpora, guests, stability, verdicts
 from virtcompat.engine import run as engine
 from virtcompat.model import Matrix, Tier
 from virtcompat.renderers.text import TextRenderer
@@ -101,14 +101,20 @@ class _Counting:
 @click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; exit 1 where the published files would change."
 )
-def publish(target: str | None, only_check: bool) -> int:
+@click.option(
+    "--guests", "moving", is_flag=True, help="The matrices of guests that move, instead (minutes the first time)."
+)
+def publish(target: str | None, only_check: bool, moving: bool) -> int:
     """Regenerate the published matrices in reports/.
 
     \b
-    Example:
+    Examples:
       virt-compat publish
+      virt-compat publish --guests
     """
     folder = Path(target) if target else paths.data_root() / "reports"
+    if moving:
+        return _publish_guests(folder, only_check)
     before = folder / "matrix.json"
     published = before.read_text(encoding="utf-8") if before.exists() else ""
     with shared.bar("asking") as progress:
@@ -127,14 +133,26 @@ def publish(target: str | None, only_check: bool) -> int:
     return 1 if only_check and changed and code == 0 else code
 
 
-def publish_to(folder: Path, found: Matrix, *, dry: bool = False) -> list[str]:
+def _publish_guests(folder: Path, only_check: bool) -> int:
+    """Replay, live migration and the four remedies, for every pair of releases."""
+    with shared.bar("moving guests") as progress:
+        found = engine.run(engine.Selection(kinds=(guests.KIND,)), None, progress)
+    _print(found, "text")
+    changed = publish_to(folder, found, guests.KIND, dry=only_check)
+    for name in changed:
+        click.echo(f"{'would change' if only_check else 'wrote'}: {folder / name}", err=True)
+    code = verdicts.exit_code(found, judged=False)
+    return 1 if only_check and changed and code == 0 else code
+
+
+def publish_to(folder: Path, found: Matrix, name: str = "matrix", *, dry: bool = False) -> list[str]:
     """Write the matrix in every format; returns the files whose content is not what it was."""
     changed = []
     if not dry:
         folder.mkdir(parents=True, exist_ok=True)
     for renderer in renderers.every().values():
         text = renderer.render(verdicts.publishable(found))
-        changed += _written(folder / f"matrix.{renderer.suffix}", text, dry=dry)
+        changed += _written(folder / f"{name}.{renderer.suffix}", text, dry=dry)
     return changed
 
 

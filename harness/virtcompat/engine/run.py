@@ -40,6 +40,7 @@ from virtcompat.store.cache import Cache
 
 CHUNK = 300
 LONG = 2000
+MANY = 30
 #: Called with (case cells judged, of how many).
 Progress = Callable[[int, int], None]
 
@@ -251,13 +252,19 @@ class Runner:
         self.used |= {f.entry for f in verdict.findings if f.entry}
         if verdict.findings:
             verdict = replace(verdict, findings=tuple(_shortened(f) for f in verdict.findings))
-        # What a release adds to its interfaces is thousands of names; 'virt-compat diff' lists them.
-        least = min(Tier.RISK, self.selection.gate) if key.driver == NO_DRIVER else Tier.ADDITION
+        if key.driver == NO_DRIVER and len(verdict.findings) > MANY:
+            # The worst come first; 'virt-compat explain' shows all of one case.
+            rest = len(verdict.findings) - MANY
+            verdict = replace(
+                verdict, findings=verdict.findings[:MANY], reason=f"{rest} more findings: virt-compat explain"
+            )
+        # What a release adds to its interfaces, and what is worth a look, is thousands of names: 'virt-compat diff' lists them.
+        least = min(Tier.BREAK, self.selection.gate) if key.driver == NO_DRIVER else Tier.ADDITION
         self.tallies[key].add(verdict, self.selection.gate, least)
 
     def matrix(self) -> Matrix:
         cells = [tally.cell(key) for key, tally in self.tallies.items()]
-        stale = sorted({e.id for e in ledger.entries()} - self.used) if self._everything_asked() else []
+        stale = sorted(self._askable() - self.used) if self._everything_asked() else []
         return Matrix(
             columns=self.found.columns,
             cells=cells,
@@ -277,6 +284,11 @@ class Runner:
             f"{driver}: {n} of {every[driver]} documents set aside, no release accepts them"
             for driver, n in sorted(aside.items())
         ]
+
+    def _askable(self) -> set[str]:
+        """The ledger entries that a check of this run could have used."""
+        asked = {key.check for key in self.tallies}
+        return {e.id for e in ledger.entries() if not e.checks or e.checks & asked}
 
     def _everything_asked(self) -> bool:
         """Only a run in which nothing was missing can call a ledger entry stale."""

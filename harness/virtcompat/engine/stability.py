@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from virtcompat import surfaces
 from virtcompat.engine import columns, static
 from virtcompat.engine.run import crossed
 from virtcompat.errors import UsageError
-from virtcompat.model import STATIC, CellKey, Tier, Verdict
+from virtcompat.model import STATIC, CellKey, Verdict
 from virtcompat.policy import changes
 from virtcompat.policy import stability as judging
 from virtcompat.policy.stability import RowVerdict, Standing, Step
@@ -86,14 +86,5 @@ def compared(found: columns.Columns, old: str, new: str, only: tuple[str, ...]) 
 
 
 def _noted(verdict: Verdict, entries: changes.Crossed) -> Verdict:
-    """The verdict with ledger entries named; a promise is judged by what happened, not by what was declared of it."""
-    if not verdict.findings:
-        return verdict
-    noted = changes.explain(verdict, entries)
-    return replace(
-        verdict,
-        findings=tuple(
-            replace(f, entry=n.entry, tier=max(f.tier, n.tier) if f.tier < Tier.BREAK else f.tier)
-            for f, n in zip(verdict.findings, noted.findings, strict=True)
-        ),
-    )
+    """The verdict with the ledger's word on each finding, its tier included: what the difference is for a user."""
+    return changes.explain(verdict, entries) if verdict.findings else verdict

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 from virtcompat.model import Matrix, Outcome, Tier
 from virtcompat.renderers import Renderer, Square, grids
 
-SIDE, GAP, LEFT, TOP, PER_ROW = 62, 3, 92, 58, 2
+SIDE, GAP, LEFT, TOP, PER_ROW = 62, 3, 92, 58, 3
 FILL = {
     Outcome.COMPATIBLE: "#2da44e", Outcome.INCOMPATIBLE: "#cf222e", Outcome.NOT_APPLICABLE: "#d0d7de",
     Outcome.NOT_HERE: "#d4a72c", Outcome.BROKEN: "#8250df",

@@ -280,7 +280,6 @@ SURFACE = RecordedSurface(
     product="libvirt",
     parts={FILES: files, **{name: grammar(name) for name in GRAMMARS}},
     rules=((r"", Tier.IDENTICAL, Tier.IDENTICAL, Tier.IDENTICAL),),
-    backward=((r"", Tier.IDENTICAL, Tier.IDENTICAL, Tier.IDENTICAL),),
     # An attribute near the root, else what is two elements below it.
     interface=f"{ELEMENT}(?:/{ATTRIBUTE}|/{ELEMENT}(?:/{ATTRIBUTE}|/{ELEMENT})?)?",
     special=across,

@@ -243,7 +243,8 @@ COUNTS = r"\w+_ENUM_END|SPICE_END_CHANNEL|SPICE_MSGC?_END_\w+|VDP_END_PORT|VD_AG
 SUMS = r"SPICE_\w+_(?:FLAGS|MODE|MASK|ROPD)_MASK|SPICE_ROPD_MASK"
 #: Either way: what ``_special`` judges by value, what counts or sums up a list, what carries nothing.
 COMMON = (
-    (r"^compat/", SILENT, SILENT, SILENT),
+    (r"^compat/current$", SILENT, ADDITION, BREAK),
+    (r"^compat/", SILENT, SILENT, RISK),
     (r"^server/macro/SPICE_INTERFACE_\w+_MINOR$", SILENT, ADDITION, BREAK),
     (r"^server/struct/\w+Interface$", SILENT, ADDITION, BREAK),
     (OUTCOME.pattern, SILENT, ADDITION, BREAK),
