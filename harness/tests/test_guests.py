@@ -141,6 +141,10 @@ def test_pins_set_back_what_differs_and_leave_what_cannot_be_told() -> None:
         "pci/00:00.0/id": "1",
     }
     new = {
+        "property/virtio-net-device/queue_reset": "true",
+        "property/virtio-net-device/hash": "false",
+        "property/mch/x-new-fix": "true",
+        "property/mch/smm": "true",
         "property/virtio-net-device/mq": "false",
         "property/virtio-net-device/csum": "true",
         "property/mch/below-4g-mem-size": "2",
@@ -152,6 +156,8 @@ def test_pins_set_back_what_differs_and_leave_what_cannot_be_told() -> None:
     }
     assert pins.pins(old, new) == {
         "virtio-net-device.mq": "on",
+        "virtio-net-device.queue_reset": "off",
+        "mch.x-new-fix": "off",
         "x86_64-cpu.family": "6",
         "x86_64-cpu.aes": "on",
         "x86_64-cpu.avx": "off",

@@ -21,7 +21,8 @@ def pins(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     """``TYPE.property -> value``: what must be set on the new machine for its devices to be as the old one's.
 
     old, new: the facts of one machine and device set (paths from ``property/`` on). A property that the newer QEMU
-    does not have cannot be pinned and needs no pin; one that differs between two devices of a type is left alone.
+    does not have cannot be pinned and needs no pin; one that differs between two devices of a type is left alone;
+    a switch that only the newer has stands for something new, and is switched off.
     """
     wanted: dict[str, set[str]] = {}
     for path, value in old.items():
@@ -34,8 +35,27 @@ def pins(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
         if (found := DEVICE.match(path)) and path in new and new[path] != value and not DERIVED.search(path)
     }
     plain = {name: _plain(next(iter(wanted[name]))) for name in sorted(changed) if len(wanted[name]) == 1}
+    plain |= _fresh(old, new)
     return {name.replace("cpu.", CPU, 1) if name.startswith("cpu.") else name: v for name, v in plain.items()} | {
         f"{CPU}{name}": state for name, state in _features(old.get(FEATURES, ""), new.get(FEATURES, ""))
+    }
+
+
+def _fresh(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Switches of devices on both sides that the older QEMU did not have and that are on in the newer: to be off.
+
+    Only those that stand for compatibility (``x-…``) or for a feature of a virtio device: another may be how the
+    machine has always been, put into words later.
+    """
+    there = {found[1] for path in old if (found := DEVICE.match(path))}
+    return {
+        f"{found[1]}.{found[2]}": "off"
+        for path, value in new.items()
+        if value == "true"
+        and path not in old
+        and (found := DEVICE.match(path))
+        and found[1] in there
+        and (found[2].startswith("x-") or found[1].startswith("virtio-"))
     }
 
 
