@@ -202,3 +202,49 @@ def test_reproduce_sees_an_answer_that_is_not_the_recorded_one() -> None:
     verdict = judge(checks.every()["reproduce"], oracle, "new", "new")
     assert ("(secure)", Change.CHANGED) in changes(verdict)
     assert verdict.outcome is Outcome.INCOMPATIBLE
+
+
+def building(text: str) -> Oracle:
+    """A newer release that builds this command line of whatever it is given."""
+
+    def oracle(question: Question) -> Answer | NotHere:
+        if question.op == "native" and question.release == "new":
+            return replace(accepted(question.text), forms={"argv": Form(text)})
+        return honest(question)
+
+    return oracle
+
+
+HONEST = (
+    "qemu-system-x86_64 -machine pc-q35-5.2 -m 64 -device virtio-blk-pci,bus=pcie.0,addr=0x1,drive=d0,id=virtio-disk0"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("addr=0x1", "addr=0x2", "/device[bus=pcie.0,addr=1]"),
+        ("virtio-blk-pci", "virtio-scsi-pci", "/device[bus=pcie.0,addr=1]/driver"),
+        ("pc-q35-5.2", "pc-q35-7.2", "/machine/type"),
+        ("-m 64", "-m size=131072k", "/memory"),
+    ],
+)
+def test_same_hardware_sees_another_machine_being_built(old: str, new: str, path: str) -> None:
+    verdict = judge(checks.every()["same-hardware"], building(HONEST.replace(old, new)))
+    assert path in {f.path for f in verdict.findings}
+    assert verdict.worst is Tier.GUEST_ABI_BREAK
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("-device virtio-blk-pci,bus=pcie.0,addr=0x1,drive=d0,id=virtio-disk0",
+         '-device \'{"driver":"virtio-blk-pci","bus":"pcie.0","addr":"0x1","drive":"storage1","id":"disk7"}\''),
+        ("-m 64", "-m size=65536k"),
+        ("-machine pc-q35-5.2", "-machine pc-q35-5.2,accel=tcg,dump-guest-core=off -accel tcg"),
+        ("addr=0x1", "addr=0x1,write-cache=on,bootindex=1"),
+    ],
+)  # fmt: skip
+def test_same_hardware_knows_one_machine_in_two_spellings(old: str, new: str) -> None:
+    verdict = judge(checks.every()["same-hardware"], building(HONEST.replace(old, new)))
+    assert verdict.worst <= Tier.ADDITION, verdict.findings

@@ -52,8 +52,10 @@ class Case:
         question = self._question(release, "define", text or self.fixture.text)
         return question if text else replace(question, recorded=self.fixture.case, source=source)
 
-    def native(self, release: str, source: str = "") -> Question:
-        """Convert the fixture's own text to the hypervisor's native form."""
+    def native(self, release: str, text: str = "", source: str = "") -> Question:
+        """Convert a document to the hypervisor's native form; without a text the fixture's own."""
+        if text:
+            return self._question(release, "native", text)
         return replace(self._question(release, "native", self.fixture.text), recorded=self.fixture.case, source=source)
 
     def load(self, release: str, written: Answer) -> Question:
