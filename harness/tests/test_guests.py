@@ -17,7 +17,7 @@ from virtcompat.labs import Lab
 from virtcompat.labs.qemu import Machine, QemuSessions, Recorded
 from virtcompat.labs.visit import GUEST
 from virtcompat.model import Answer, CellKey, Form, NotHere, Outcome, Tier
-from virtcompat.policy import pins
+from virtcompat.policy import moved, pins
 from virtcompat.policy.records import compare
 from virtcompat.store import guests as sets
 from virtcompat.store import releases, streams
@@ -112,18 +112,18 @@ def test_the_golden_streams_are_whole_and_small() -> None:
 )
 def test_what_becomes_of_a_guest_is_a_verdict(status: str, outcome: Outcome, word: str) -> None:
     answer = Answer(status, {"before": Form(DUMP), "after": Form(DUMP)}, message="last words")
-    verdict = guests.verdict("pc/plain", answer)
+    verdict = moved.verdict("pc/plain", answer)
     assert verdict.outcome is outcome
     assert [f.change.value for f in verdict.findings] == ([word] if word else [])
-    assert guests.verdict("pc/plain", NotHere("no lab", "make one")).outcome is Outcome.NOT_HERE
+    assert moved.verdict("pc/plain", NotHere("no lab", "make one")).outcome is Outcome.NOT_HERE
 
 
 def test_a_guest_that_arrives_damaged_or_on_other_hardware_did_not_arrive() -> None:
-    moved = DUMP.replace("hpet/capabilities = 8086a201", "hpet/capabilities = 8086a202")
+    elsewhere = DUMP.replace("hpet/capabilities = 8086a201", "hpet/capabilities = 8086a202")
     forms = {"before": Form(DUMP), "after": Form(DUMP)}
-    damaged = guests.verdict("pc/plain", Answer("migrated", forms, code=3))
+    damaged = moved.verdict("pc/plain", Answer("migrated", forms, code=3))
     assert [f.path for f in damaged.findings] == ["pc/plain/(memory)"]
-    other = guests.verdict("pc/plain", Answer("migrated", {**forms, "after": Form(moved)}))
+    other = moved.verdict("pc/plain", Answer("migrated", {**forms, "after": Form(elsewhere)}))
     assert other.outcome is Outcome.INCOMPATIBLE
     assert other.findings[0].tier is Tier.GUEST_ABI_BREAK
 
@@ -172,6 +172,7 @@ class Wrapped:
     lab: Lab
     sessions: QemuSessions
     script: str
+    release: str = "candidate"
 
     def boot(self, argv: tuple[str, ...], wanted: tuple[str, ...]) -> object:
         return self.sessions.record(self.lab, Machine(tuple(argv), wrapper=self.script), wanted)
@@ -210,7 +211,8 @@ def test_a_seeded_change_is_found_and_named(name: str, abi: Callable[[str], Lab]
         for script in ("", WRAPPER.format(change=change)):
             facts = guest_abi.facts_of(Wrapped(lab, sessions, script), sets.every()[devices], machine)  # type: ignore[arg-type]
             assert isinstance(facts, dict), facts
-            sides.append({devices: {f"{machine}/plain/{path}": value for path, value in facts.items()}})
+            own = {f"{machine}/plain/{path}": value for path, value in facts.items()}
+            sides.append({part: own if part == devices else {} for part in surface.parts})
     found = [f for v in compare(surface, sides[0], sides[1]) for f in v.findings if f.tier >= Tier.BREAK]
     assert any(f"/{place}" in f"/{f.path.split('/', 2)[2]}" for f in found), [f.path for f in found]
 
@@ -220,10 +222,10 @@ def test_a_recorded_guest_goes_on_in_the_next_release(abi: Callable[[str], Lab])
     stream = next(s for s in streams.read(streams.file_of("debian-12")) if s.case == "pc-q35-7.2/virtio-net")
     with QemuSessions(GUEST.read_bytes()) as sessions:
         source = Recorded(dump=stream.dump, stream=stream.data, counter=stream.counter)
-        moved = sessions.replay(abi("debian-13"), Machine(stream.argv), source)
-        assert moved.status == "migrated", moved.words
-        assert moved.counter_after > stream.counter
-        assert moved.mismatches == 0
+        arrived = sessions.replay(abi("debian-13"), Machine(stream.argv), source)
+        assert arrived.status == "migrated", arrived.words
+        assert arrived.counter_after > stream.counter
+        assert arrived.mismatches == 0
         cut = Recorded(dump=stream.dump, stream=stream.data[: len(stream.data) // 2], counter=stream.counter)
         assert sessions.replay(abi("debian-13"), Machine(stream.argv), cut).status in ("refused", "hung", "crashed")
 

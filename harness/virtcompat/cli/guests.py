@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,7 +39,12 @@ def can_migrate(old: str, new: str, machine: str, devices: tuple[str, ...], doma
     if form == "json":
         record = {"from": old, "to": new, "answer": answer.word, "unknown": answer.unknown}
         cases = [
-            {"case": v.case, "outcome": v.outcome, "reason": v.reason, "findings": [asdict(f) for f in v.findings]}
+            {
+                "case": v.case,
+                "outcome": v.outcome,
+                "reason": v.reason,
+                "findings": [{**asdict(f), "tier": f.tier.label} for f in v.findings],
+            }
             for v in answer.verdicts
         ]
         click.echo(json.dumps({**record, "cases": cases}, indent=1))
@@ -91,4 +97,4 @@ def pin(release: str, machine: str, on: str, base: str, devices: str, form: str)
 
 
 def _quoted(word: str) -> str:
-    return word if all(c.isalnum() or c in "-_=.,:/" for c in word) else json.dumps(word)
+    return shlex.quote(word)

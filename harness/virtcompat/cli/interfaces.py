@@ -17,7 +17,8 @@ from rich.table import Table
 from virtcompat.engine import columns, xen
 from virtcompat.engine import stability as engine
 from virtcompat.engine.stability import Report
-from virtcompat.model import Tier
+from virtcompat.errors import UsageError
+from virtcompat.model import Outcome, Tier
 from virtcompat.policy.stability import Judged, RowVerdict, Standing
 from virtcompat.renderers import sentence
 from virtcompat.store import stability as store
@@ -28,6 +29,7 @@ STYLE = {
     Standing.UNKNOWN: "bold yellow", Standing.ABSENT: "dim", Standing.UNMEASURED: "dim",
 }  # fmt: skip
 SHOWN = 12
+UNKNOWN = (Outcome.NOT_HERE, Outcome.BROKEN)
 
 
 @click.command()
@@ -63,9 +65,12 @@ def stability(
 def difference(old: str, new: str, case: str | None, only: tuple[str, ...], everything: bool) -> int:
     """Print what differs between two releases' records, worst first."""
     found = columns.find((old, new))
+    engine.either_way(found, old, new, only)
     missing = False
     for surface, verdicts in engine.compared(found, old, new, only).items():
-        chosen = [v for v in verdicts if not case or fnmatchcase(v.case, case)]
+        chosen = [v for v in verdicts if v.outcome in UNKNOWN or not case or fnmatchcase(v.case, case)]
+        if not chosen:
+            raise UsageError(f"no interface of {surface} matches '{case}'", f"see golden/{old}/{surface}/")
         findings = sorted((f for v in chosen for f in v.findings), key=lambda f: (-f.tier, f.path))
         loud = [f for f in findings if everything or f.tier > Tier.ADDITION]
         click.echo(f"{surface}: {len(chosen)} interfaces, {sum(bool(v.findings) for v in chosen)} of them changed")
@@ -75,7 +80,7 @@ def difference(old: str, new: str, case: str | None, only: tuple[str, ...], ever
         if len(loud) < len(findings):
             click.echo(f"  addition: {len(findings) - len(loud)} more, --all names them")
         for verdict in chosen:
-            if verdict.reason:
+            if verdict.outcome in UNKNOWN:
                 missing = True
                 click.echo(f"  {verdict.outcome}: {verdict.case}: {verdict.reason}")
     return 3 if missing else 0

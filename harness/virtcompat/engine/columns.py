@@ -55,7 +55,7 @@ def _add(found: Columns, release: Release) -> None:
     elif not isinstance(lab, NotHere):
         try:
             libvirt, qemu = own_versions(lab)
-            products = {"libvirt": libvirt, "qemu": qemu}
+            products = {**other_versions(lab), "libvirt": libvirt, "qemu": qemu}
         except LabError as error:
             lab = NotHere(error.message, f"repair it, or: virt-compat lab remove {release.name}")
     live = not isinstance(lab, NotHere) and not moved

@@ -8,8 +8,8 @@ from difflib import unified_diff
 
 from virtcompat import checks, drivers, surfaces
 from virtcompat.engine import columns as columns_module
+from virtcompat.engine import guests, stability, static
 from virtcompat.engine import run as engine
-from virtcompat.engine import static
 from virtcompat.engine.answers import Answers
 from virtcompat.errors import UsageError
 from virtcompat.model import STATIC, Answer, Cell, CellKey, NotHere, Question, Verdict
@@ -60,6 +60,7 @@ def cell(key: CellKey) -> Cell:
 def interface(key: CellKey, name: str) -> Evidence:
     """One interface of a recorded surface: its verdict and what both records say of it."""
     found = columns_module.find((key.old, key.new))
+    stability.either_way(found, key.old, key.new, (key.kind,))
     records = static.Records(found)
     verdict = next((v for v in static.judge(key, records) if v.case == name), None)
     if verdict is None:
@@ -74,10 +75,25 @@ def interface(key: CellKey, name: str) -> Evidence:
     return evidence
 
 
+def moved(key: CellKey, name: str) -> Evidence:
+    """One guest that moved: its verdict, and what the source's record says of it."""
+    found = columns_module.find((key.old, key.new))
+    with guests.Moves(found) as moves:
+        verdicts = guests.cells(moves, [key], (name,))[key]
+        if not verdicts:
+            raise UsageError(f"no guest '{name}' in {key}", "name a MACHINE/SET (see 'virt-compat list device-sets')")
+        evidence = Evidence(key, engine.explained(verdicts[0], engine.crossed(key, found)))
+        for release in dict.fromkeys((key.old, key.new)):
+            evidence.records.append((release, written(moves.hardware(release, name))))
+    return evidence
+
+
 def case(key: CellKey, name: str) -> Evidence:
     """One case of a cell with everything that was asked for it."""
     if key.check == STATIC:
         return interface(key, name)
+    if key.check in guests.CHECKS:
+        return moved(key, name)
     selection = engine.Selection((key.check,), (key.kind,), (key.driver,), (), (key.old,), (key.new,), (name,))
     documents = [d for d in engine.own_documents(selection) if d.case == name and key.driver in d.drivers]
     if not documents:

@@ -13,12 +13,13 @@ from typing import Any, Self
 from virtcompat import guestdump
 from virtcompat.engine import static
 from virtcompat.engine.columns import Columns
-from virtcompat.errors import LabError, NotAsked
+from virtcompat.errors import Absent, LabError, NotAsked, VirtCompatError
 from virtcompat.labs import Lab
 from virtcompat.labs.qemu import PROBE, Failed, Machine, Moved, QemuSessions, Recorded
 from virtcompat.labs.visit import GUEST
-from virtcompat.model import Answer, CellKey, Change, Finding, Form, NotHere, Outcome, Tier, Verdict
+from virtcompat.model import Answer, CellKey, Form, NotHere, Outcome, Verdict
 from virtcompat.policy import pins
+from virtcompat.policy.moved import absent, verdict
 from virtcompat.policy.records import merged
 from virtcompat.store import guests as sets
 from virtcompat.store import paths, streams
@@ -159,6 +160,8 @@ class Moves:
         def one(configuration: tuple[str, str, str, tuple[str, ...]]) -> Stream | None:
             machine, name, variant, argv = configuration
             got = self.sessions.record(lab, Machine(argv), ("dump", "stream"))
+            if isinstance(got, Failed) and got.status != "unstarted":
+                raise LabError(f"{release}: {machine}/{name} was not recorded: {got.status}: {got.words}", "try again")
             return (
                 Stream(machine, name, variant, argv, got.counter, got.dump, got.stream)
                 if isinstance(got, Recorded)
@@ -194,16 +197,20 @@ class Moves:
     def newest(self, release: str) -> frozenset[str]:
         """What the aliases mean in a release: the machine types that an unversioned guest of it has."""
         record = self.records.of(release, every_recorded()["machine-types"])
-        part = {} if isinstance(record, NotHere) else record["machines"]
+        part = record if isinstance(record, NotHere) else record["machines"]
         if isinstance(part, NotHere):
-            return frozenset()
+            raise NotAsked(f"{release}: {part.reason}", part.remedy)
         return frozenset(part[f"x86_64/alias/{alias}"] for alias in ALIASES if f"x86_64/alias/{alias}" in part)
 
     def hardware(self, release: str, case: str) -> dict[str, str]:
         """The recorded facts of one machine and device set of a release; empty where it has none."""
         if release not in self.facts:
             record = self.records.of(release, every_recorded()[KIND])
-            self.facts[release] = {} if isinstance(record, NotHere) else dict(whole(merged(record)))
+            for part in [record] if isinstance(record, NotHere) else record.values():
+                if isinstance(part, NotHere):
+                    raise NotAsked(f"{release}: {part.reason}", part.remedy)
+            assert not isinstance(record, NotHere)
+            self.facts[release] = dict(whole(merged(record)))
         above = f"{case}/"
         return {p.removeprefix(above): v for p, v in self.facts[release].items() if p.startswith(above)}
 
@@ -237,58 +244,29 @@ class Moves:
         else:
             forms = {"before": Form(got.before), "after": Form(got.after)}
             answer = Answer(got.status, forms, code=got.mismatches, message=got.words)
-        self.cache.put_many(lab.fingerprint(), [(key, answer)])
+        if answer.status.removeprefix("source-") not in ("hung", "stuck"):
+            # What took too long may be this machine's load: it is an answer now, and asked again the next time.
+            self.cache.put_many(lab.fingerprint(), [(key, answer)])
         return answer
-
-
-def verdict(case: str, answer: Answer | NotHere) -> Verdict:
-    """A guest arrived as it left: it runs, its memory is whole, and it sees the hardware that it saw before."""
-    if isinstance(answer, NotHere):
-        return Verdict(case, Outcome.NOT_HERE, reason=f"{answer.reason}; {answer.remedy}")
-    if answer.status.startswith("source-"):
-        return Verdict(case, Outcome.NOT_APPLICABLE, reason=f"does not leave: {answer.status[7:]}: {answer.message}")
-    worst = Tier.GUEST_ABI_BREAK
-    if answer.status == "hung":
-        return _incompatible(
-            case, [Finding(f"{case}/(migration)", Change.HUNG, worst, "a running guest", answer.message)]
-        )
-    if answer.status != "migrated":
-        words = f"{answer.status}: {' '.join(answer.message.split())}"
-        change = Change.CRASHED if answer.status == "crashed" else Change.REFUSED
-        return _incompatible(case, [Finding(f"{case}/(migration)", change, worst, "a running guest", words, "qemu")])
-    findings = list(_seen(case, answer))
-    if answer.code:
-        findings.append(
-            Finding(f"{case}/(memory)", Change.CHANGED, worst, "whole", f"{answer.code} pages differ", "qemu")
-        )
-    if max((f.tier for f in findings), default=Tier.IDENTICAL) < Tier.BREAK:
-        return Verdict(case, Outcome.COMPATIBLE, tuple(findings))
-    return _incompatible(case, findings)
-
-
-def _seen(case: str, answer: Answer) -> Iterator[Finding]:
-    """Hardware that changed under the guest while it moved."""
-    surface = every_recorded()[KIND]
-    before, after = guestdump.facts(answer.form("before")), guestdump.facts(answer.form("after"))
-    for path in sorted(before.keys() | after.keys()):
-        old, new = before.get(path, ""), after.get(path, "")
-        if old != new:
-            change = Change.CHANGED if old and new else Change.ADDED if new else Change.REMOVED
-            whole_path = f"{case}/{path}"
-            yield Finding(whole_path, change, surface.tier(whole_path, change), old, new, "qemu")
-
-
-def _incompatible(case: str, findings: list[Finding]) -> Verdict:
-    return Verdict(case, Outcome.INCOMPATIBLE, tuple(findings))
 
 
 def cells(moves: Moves, keys: Sequence[CellKey], cases: tuple[str, ...] = ()) -> dict[CellKey, list[Verdict]]:
     """The verdicts of these cells; only of cases (``MACHINE/SET``) that match a pattern, where some are given."""
     found: dict[CellKey, list[Verdict]] = {key: [] for key in keys}
     for old in dict.fromkeys(key.old for key in keys if key.check != LIVE):
-        _replays(moves, old, found, cases)
+        try:
+            _replays(moves, old, found, cases)
+        except VirtCompatError as error:
+            lost = _safely("(streams)", lambda error=error: _raise(error))  # type: ignore[misc]
+            for key in keys:
+                if key.old == old and key.check != LIVE:
+                    found[key].append(lost)
     _lives(moves, found, cases)
     return found
+
+
+def _raise(error: VirtCompatError) -> Verdict:
+    raise error
 
 
 def _chosen(case: str, cases: tuple[str, ...]) -> bool:
@@ -322,15 +300,21 @@ def _about(moves: Moves, stream: Stream, key: CellKey) -> bool:
     return bool(stream.variant) or stream.machine in moves.newest(key.old)
 
 
-def absent(case: str, release: str) -> Verdict:
-    """A guest cannot go where its machine type is not."""
-    words = f"{release} has no machine type {case.partition('/')[0]}"
-    return _incompatible(
-        case, [Finding(f"{case}/(migration)", Change.REFUSED, Tier.GUEST_ABI_BREAK, "a running guest", words, "qemu")]
-    )
-
-
 def _replay(moves: Moves, stream: Stream, key: CellKey) -> Verdict:
+    return _safely(stream.case, lambda: _replayed(moves, stream, key))
+
+
+def _safely(case: str, judge: Callable[[], Verdict]) -> Verdict:
+    """A verdict; a failure of the lab or of the tool is this case's outcome and not the run's end."""
+    try:
+        return judge()
+    except (NotAsked, Absent) as error:
+        return Verdict(case, Outcome.NOT_HERE, reason=f"{error.message}; {error.remedy}")
+    except VirtCompatError as error:
+        return Verdict(case, Outcome.BROKEN, reason=f"{error.message}; {error.remedy}")
+
+
+def _replayed(moves: Moves, stream: Stream, key: CellKey) -> Verdict:
     if stream.machine not in moves.machines(key.new):
         if key.check != REPLAY:
             return absent(stream.case, key.new)
@@ -341,22 +325,30 @@ def _replay(moves: Moves, stream: Stream, key: CellKey) -> Verdict:
 
 
 def _lives(moves: Moves, found: dict[CellKey, list[Verdict]], cases: tuple[str, ...]) -> None:
-    wanted = [
-        (key, f"{machine}/{name}", argv)
-        for key in found
-        if key.check == LIVE
-        for machine, name, variant, argv in configurations(tuple(moves.machines(key.old) & moves.machines(key.new)))
-        if not variant and _chosen(f"{machine}/{name}", cases)
-    ]
+    wanted: list[tuple[CellKey, str, tuple[str, ...]]] = []
+    for key in found:
+        if key.check == LIVE:
+            try:
+                common = tuple(moves.machines(key.old) & moves.machines(key.new))
+            except NotAsked as error:
+                found[key].append(Verdict("(machines)", Outcome.NOT_HERE, reason=f"{error.message}; {error.remedy}"))
+                continue
+            for machine, name, variant, argv in configurations(common):
+                if not variant and _chosen(f"{machine}/{name}", cases):
+                    wanted.append((key, f"{machine}/{name}", argv))
     with ThreadPoolExecutor(WORKERS) as pool:
-        tasks = [pool.submit(moves.moved, key.old, key.new, argv) for key, _, argv in wanted]
+        tasks = [pool.submit(_live, moves, key, case, argv) for key, case, argv in wanted]
         try:
-            for at, ((key, case, _), task) in enumerate(zip(wanted, tasks, strict=True), 1):
-                found[key].append(verdict(case, task.result()))
+            for at, ((key, _, _), task) in enumerate(zip(wanted, tasks, strict=True), 1):
+                found[key].append(task.result())
                 moves.progress(at, len(wanted))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _live(moves: Moves, key: CellKey, case: str, argv: tuple[str, ...]) -> Verdict:
+    return _safely(case, lambda: verdict(case, moves.moved(key.old, key.new, argv)))
 
 
 def tries(

@@ -10,9 +10,11 @@ from virtcompat.documents import NotWellFormed, parse
 from virtcompat.engine import columns, guests
 from virtcompat.engine.guests import KIND, LIVE
 from virtcompat.engine.run import crossed, explained
-from virtcompat.errors import BadData, UsageError
+from virtcompat.errors import BadData, NotAsked, UsageError
 from virtcompat.model import CellKey, Change, NotHere, Outcome, Tier, Verdict
 from virtcompat.policy import pins
+from virtcompat.policy.moved import absent
+from virtcompat.policy.moved import verdict as verdict_of
 from virtcompat.store import guests as sets
 from virtcompat.surfaces import every_recorded
 from virtcompat.surfaces.recorded.guest_abi import COMMON
@@ -92,7 +94,7 @@ def ask(old: str, new: str, machine: str = "", devices: tuple[str, ...] = (), do
         if machine and machine not in here:
             raise UsageError(f"{old} has no machine type '{machine}'", f"see golden/{old}/machine-types/machines.txt")
         if machine and machine not in there:
-            answer.verdicts.append(guests.absent(f"{machine}/plain", new))
+            answer.verdicts.append(absent(f"{machine}/plain", new))
             return answer
         common = [machine] if machine else [m for m in guests.VERSIONED if m in here & there]
         key = CellKey(LIVE, KIND, "-", old, new)
@@ -100,7 +102,7 @@ def ask(old: str, new: str, machine: str = "", devices: tuple[str, ...] = (), do
             for kind in common:
                 argv = each.command(kind)
                 if argv and (not devices or name in devices):
-                    verdict = guests.verdict(f"{kind}/{name}", moves.moved(old, new, argv))
+                    verdict = verdict_of(f"{kind}/{name}", moves.moved(old, new, argv))
                     answer.verdicts.append(explained(verdict, crossed(key, found)))
     return answer
 
@@ -151,9 +153,9 @@ def _devices(root: object) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A newer QEMU told to build an older machine. argv: what it is started with; dropped: what it cannot be told.
+    """A newer QEMU told to build an older machine. argv: what it is started with; pins: the properties among that.
 
-    before, after: how many facts of the guest's hardware differ without the pins and with them.
+    before, after: the facts of the guest's hardware that differ without the pins and with them.
     """
 
     argv: tuple[str, ...]
@@ -174,7 +176,7 @@ def pin(release: str, machine: str, on: str, base: str = "", devices: str = "pla
                 raise UsageError(f"{name} has no record of {case} with its properties", f"recorded are: {known}")
         lab = moves.lab(on)
         if isinstance(lab, NotHere):
-            raise UsageError(lab.reason, lab.remedy)
+            raise NotAsked(f"{on}: {lab.reason}", lab.remedy)
         argv = sets.every()[devices].command(base)
         assert argv is not None
         chosen = pins.pins(wanted, here)

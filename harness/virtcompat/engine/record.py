@@ -14,7 +14,7 @@ from virtcompat.engine import guests, run, static
 from virtcompat.engine.answers import probe_digest
 from virtcompat.engine.columns import Columns
 from virtcompat.errors import LabError, NotAsked, UsageError
-from virtcompat.labs import open_lab, prober
+from virtcompat.labs import build, open_lab, prober
 from virtcompat.model import Answer, Column, NotHere
 from virtcompat.store import fixtures, golden, releases, streams
 from virtcompat.store import records as store
@@ -56,12 +56,17 @@ def record(
     assert not isinstance(lab, NotHere)
     libvirt, qemu = columns_module.own_versions(lab)
     found.columns.append(Column(name, libvirt, qemu, (), golden=False, live=True))
+    was = before.packages.get(static.FLAVOUR, {}) if before else {}
+    now = packages.get(static.FLAVOUR, {})
+    other = sorted(p for p in build.identity(release, was) if p in now and was[p] != now[p])
+    if chosen and other:
+        raise UsageError(f"the lab has other versions than {name} was recorded with: {other[0]}", "record all of it")
     recorder = golden.Recorder(name, keep=bool(chosen))
     if not chosen:
         _documents(name, found, recorder, progress)
         for driver_name, driver in drivers.every().items():
             _capabilities(found, name, driver_name, driver, recorder)
-    _surfaces(found, name, surfaces_chosen, recorder, progress, fresh)
+    _surfaces(found, name, surfaces_chosen, recorder, progress, fresh or bool(other))
     how = f"virt-compat {virtcompat.__version__}, lab built from suite {release.suite}" if release.suite else "own lab"
     products = {"libvirt": libvirt, "qemu": qemu} | _others(found, name)
     probe = before.probe if chosen and before else probe_digest()

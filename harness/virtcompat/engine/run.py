@@ -145,7 +145,7 @@ def record_keys(found: Columns, selection: Selection) -> list[CellKey]:
     if selection.drivers and "-" not in selection.drivers:
         return []
     every = [] if selection.checks and STATIC not in selection.checks else list(static.keys(found, selection.kinds))
-    moving = guests.KIND in selection.kinds if not selection.checks else not set(selection.kinds) - {guests.KIND}
+    moving = guests.KIND in selection.kinds or bool(selection.checks and not selection.kinds)
     if moving:
         chosen = [c for c in guests.CHECKS if not selection.checks or c in selection.checks]
         every += [CellKey(c, guests.KIND, "-", a, b) for c in chosen for a in found.names for b in found.names]

@@ -31,11 +31,12 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """1 where a promise is violated, 3 where one could not be read, 0 else."""
+        """1 where a promise is violated, 3 where one could not be read or none was judged, 0 else."""
         standings = {row.standing for _, rows in self.tables for row in rows}
         if Standing.VIOLATED in standings:
             return 1
-        return 3 if Standing.UNKNOWN in standings else 0
+        nothing = not standings - {Standing.ABSENT, Standing.UNMEASURED}
+        return 3 if nothing or Standing.UNKNOWN in standings else 0
 
 
 def judge(old: str, new: str, binding: str, names: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Report:
@@ -67,6 +68,15 @@ def steps() -> list[Report]:
     """Each release that comes with the tool against the next one, as a minor release: what is published."""
     names = [r.name for r in releases.shipped()]
     return [judge(old, new, "minor") for old, new in pairwise(names)]
+
+
+def either_way(found: columns.Columns, old: str, new: str, only: tuple[str, ...]) -> None:
+    """UsageError where the way goes back and a surface has nothing to say of that."""
+    if found.names.index(old) <= found.names.index(new):
+        return
+    for name, surface in surfaces.every_recorded().items():
+        if name in only and not surface.backward:
+            raise UsageError(f"going back to an older release says nothing of {name}", "name the older release first")
 
 
 def compared(found: columns.Columns, old: str, new: str, only: tuple[str, ...]) -> Mapping[str, list[Verdict]]:

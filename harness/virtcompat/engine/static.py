@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -56,13 +57,15 @@ class Records:
 
     found: Columns
     held: dict[tuple[str, str], Record | NotHere] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def of(self, release: str, surface: RecordedSurface) -> Record | NotHere:
         """A release's record of a surface: golden, else of its lab, else why there is none."""
         key = release, surface.name
-        if key not in self.held:
-            self.held[key] = self._of(release, surface)
-        return self.held[key]
+        with self.lock:
+            if key not in self.held:
+                self.held[key] = self._of(release, surface)
+            return self.held[key]
 
     def _of(self, release: str, surface: RecordedSurface) -> Record | NotHere:
         parts = tuple(surface.parts)
@@ -91,6 +94,9 @@ def judge(key: CellKey, records: Records, cases: tuple[str, ...] = ()) -> Iterat
         except VirtCompatError as error:
             yield Verdict("(record)", Outcome.BROKEN, reason=f"{release}: {error.message}; {error.remedy}")
             return
+        except Exception as error:  # noqa: BLE001 - a reader's bug, or a lab that lies, is this cell's outcome
+            yield Verdict("(record)", Outcome.BROKEN, reason=f"{release}: {type(error).__name__}: {error}")
+            return
         if isinstance(record, NotHere):
             yield Verdict("(record)", Outcome.NOT_HERE, reason=f"{record.reason}; {record.remedy}")
             return
@@ -98,7 +104,8 @@ def judge(key: CellKey, records: Records, cases: tuple[str, ...] = ()) -> Iterat
     names = records.found.names
     back = names.index(key.old) > names.index(key.new)
     for verdict in policy.compare(surface, sides[0], sides[1], back=back):
-        if not cases or any(fnmatchcase(verdict.case, pattern) for pattern in cases):
+        unknown = verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN)
+        if unknown or not cases or any(fnmatchcase(verdict.case, pattern) for pattern in cases):
             yield verdict
 
 

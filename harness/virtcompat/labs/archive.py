@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -34,9 +35,13 @@ def sources(release: Release, version: str, mirror: str = "") -> Path:
         with urllib.request.urlopen(uri, timeout=LIMIT) as answer, aside.open("wb") as file:  # noqa: S310 - a mirror
             while data := answer.read(1 << 20):
                 file.write(data)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        aside.unlink(missing_ok=True)
+            wanted = answer.headers.get("Content-Length")
+            if wanted and int(wanted) != file.tell():
+                raise OSError(f"{file.tell()} of {wanted} bytes came")
+        aside.rename(kept)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         remedy = "fetch the source package elsewhere and name its path"
-        raise Absent(f"the mirror does not have {name}: {error}", remedy) from error
-    aside.rename(kept)
+        raise Absent(f"the mirror does not give {name}: {error}", remedy) from error
+    finally:
+        aside.unlink(missing_ok=True)
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,7 @@ class LabVisit:
     lab: Lab
     session: Session = field(init=False)
     guests: QemuSessions | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
     booted: dict[tuple[str, ...], Recorded | Failed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,8 +105,9 @@ class LabVisit:
         """
         key = (*argv, "", *wanted)
         if key not in self.booted:
-            if self.guests is None:
-                self.guests = QemuSessions(GUEST.read_bytes()).__enter__()
+            with self.lock:
+                if self.guests is None:
+                    self.guests = QemuSessions(GUEST.read_bytes()).__enter__()
             found = self.guests.record(self.lab, Machine(tuple(argv)), wanted)
             self.booted[key] = replace(found, stream=b"") if isinstance(found, Recorded) else found
         return self.booted[key]

@@ -26,14 +26,23 @@ def compare(surface: RecordedSurface, old: Record, new: Record, *, back: bool = 
             if isinstance(found, NotHere) and part not in missing:
                 missing.add(part)
                 verdicts.append(Verdict(f"({part})", Outcome.NOT_HERE, reason=f"{found.reason}; {found.remedy}"))
+    if missing and surface.expand:
+        return verdicts  # what one part leaves out another says: half of such a record is no record
     shown = [p for p in surface.parts if p not in missing]
     before, after = (_facts(surface, (side[p] for p in shown)) for side in (old, new))
     by_interface: dict[str, list[Finding]] = {}
-    for path in before.keys() | after.keys():
-        by_interface.setdefault(_interface(surface.interface, path), [])
+    sides = [{_interface(surface.interface, path) for path in facts} for facts in (before, after)]
+    for name in sides[0] | sides[1]:
+        by_interface.setdefault(name, [])
     for finding in _findings(surface, before, after, back=back):
         by_interface.setdefault(_interface(surface.interface, finding.path), []).append(finding)
-    return verdicts + [_verdict(name, by_interface[name]) for name in sorted(by_interface)]
+    for name in sorted(by_interface):
+        alone = (name in sides[0]) != (name in sides[1])
+        if alone and not by_interface[name]:
+            verdicts.append(Verdict(name, Outcome.NOT_APPLICABLE, reason="only one of the releases has it"))
+        else:
+            verdicts.append(_verdict(name, by_interface[name]))
+    return verdicts
 
 
 def _findings(surface: RecordedSurface, before: Facts, after: Facts, *, back: bool) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -108,7 +108,8 @@ def _home(rows: Sequence[RowVerdict], path: str) -> RowVerdict | None:
 
 
 def _judged(table: StabilityTable, policy: Policy, step: Step, row: Row, surface: str, finding: Finding) -> Judged:
-    limit = Tier.RISK if row.never else policy.allows[row.level][step.binding]
+    allowed = policy.allows[row.level][step.binding]
+    limit = min(Tier.RISK, allowed) if row.never else allowed
     if row.lifetime and (said := _lifetime(table, row, step, finding)):
         return Judged(finding, why=said)
     if finding.tier <= limit and not (row.lifetime and finding.path.endswith("/deprecated")):
@@ -145,9 +146,3 @@ def _lifetime(table: StabilityTable, row: Row, step: Step, finding: Finding) -> 
 def _short(text: str) -> str:
     """``10.0.13`` -> ``10.0``: dates are those of the first release of a series."""
     return ".".join(text.split(".")[:2])
-
-
-def unused_exceptions(table: StabilityTable, rows: Iterator[RowVerdict]) -> set[str]:
-    """The table's exceptions that excepted nothing in these judgements."""
-    used = {j.exception.line for r in rows for j in r.changes if j.exception}
-    return {e.line for e in table.exceptions} - used

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def written(facts: Mapping[str, str]) -> str:
 def parsed(text: str, file: Path) -> dict[str, str]:
     """The facts of a part's text."""
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
         path, equals, value = line.partition(" =")
         if not equals or path in found:
             raise BadData(file, "not a fact 'path = value', or one twice", "git checkout golden/", number)
@@ -54,16 +54,24 @@ def cached(fingerprint: str, surface: str, parts: tuple[str, ...]) -> dict[str, 
 def keep(fingerprint: str, surface: str, record: Mapping[str, Part]) -> None:
     """Keep what was read off a lab, made aside and renamed when whole."""
     base = _cache(fingerprint, surface)
-    aside = base.with_name(f".{base.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{base.name}.", dir=base.parent))
+    try:
+        _fill(aside, record)
+        if not base.is_dir():  # another process may have been first: it read the same
+            aside.rename(base)
+    except FileExistsError:
+        pass
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _fill(aside: Path, record: Mapping[str, Part]) -> None:
     for part, facts in record.items():
         if isinstance(facts, NotHere):
             (aside / (part + MISSING)).write_text(f"{facts.reason}\n{facts.remedy}\n", encoding="utf-8")
         else:
             (aside / (part + SUFFIX)).write_text(written(facts), encoding="utf-8")
-    shutil.rmtree(base, ignore_errors=True)
-    aside.rename(base)
 
 
 def _cache(fingerprint: str, surface: str) -> Path:

@@ -112,6 +112,8 @@ def policy() -> Policy:
         except KeyError as error:
             remedy = f"name a tier for each of {', '.join(bindings)}"
             raise BadData(file, f"[allows.{level}] lacks or misspells {error}", remedy) from error
+    if table["obsolete"].get("from") not in bindings:
+        raise BadData(file, "[obsolete] names no binding", f"from = one of: {', '.join(bindings)}")
     return Policy(bindings, allows, table["obsolete"]["from"], table["reasons"])
 
 
@@ -133,6 +135,10 @@ def _read(file: Path) -> StabilityTable:
     table = tables.read(file)
     tables.check_keys(file, table, TABLE, ("title", "reference", "interface"))
     dates = table.get("dates", {})
+    for version, day in dates.items():
+        if not isinstance(day, date):
+            remedy = 'write "5.2" = 2020-12-08, the version in quotes'
+            raise BadData(file, f"the date of '{version}' is no day", remedy, tables.line_of(file, "dates"))
     return StabilityTable(
         name=file.stem,
         title=table["title"],
@@ -155,7 +161,13 @@ def _row(file: Path, row: dict[str, Any]) -> Row:
     if "lifetime" in row:
         tables.check_keys(file, row["lifetime"], LIFETIME, tuple(LIFETIME))
         years = row["lifetime"]
-        lifetime = Lifetime(re.compile(years["introduced"]), years["deprecated_years"], years["removed_years"])
+        try:
+            pattern = re.compile(years["introduced"])
+        except re.error as error:
+            raise BadData(file, f"'introduced' is no regular expression: {error}", "correct it", line) from error
+        if not pattern.groups:
+            raise BadData(file, "'introduced' has no group", "put the version in parentheses", line)
+        lifetime = Lifetime(pattern, years["deprecated_years"], years["removed_years"])
     return Row(
         name=row["name"],
         surface=row.get("surface", ""),
@@ -173,7 +185,10 @@ def _exception(file: Path, found: dict[str, Any]) -> Exempt:
     if found["reason"] not in policy().reasons:
         known = ", ".join(policy().reasons)
         raise BadData(file, f"no recognised reason '{found['reason']}'", f"use one of: {known}")
-    change = frozenset(Change(c) for c in found["change"])
+    try:
+        change = frozenset(Change(c) for c in found["change"])
+    except ValueError as error:
+        raise BadData(file, str(error), f"use one of: {', '.join(Change)}") from error
     where = glob(found["where"])
     words = f"{found['surface']}: {', '.join(found['where'])}"
     return Exempt(found["surface"], where, change, found["reason"], found["why"], found["reference"], words)

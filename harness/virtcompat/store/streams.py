@@ -58,6 +58,14 @@ def write(file: Path, streams: Iterable[Stream]) -> None:
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     parameters = zstandard.ZstdCompressionParameters.from_level(LEVEL, window_log=WINDOW, enable_ldm=True, threads=0)
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    try:
+        _archive(aside, compressor, streams)
+        aside.rename(file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _archive(aside: Path, compressor: zstandard.ZstdCompressor, streams: Iterable[Stream]) -> None:
     with aside.open("wb") as raw, compressor.stream_writer(raw) as out, tarfile.open(fileobj=out, mode="w|") as tar:
         for stream in streams:
             said = {"machine": stream.machine, "devices": stream.devices, "variant": stream.variant}
@@ -67,7 +75,6 @@ def write(file: Path, streams: Iterable[Stream]) -> None:
                 member = tarfile.TarInfo(f"{name}.{suffix}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-    aside.rename(file)
 
 
 def read(file: Path) -> Iterator[Stream]:

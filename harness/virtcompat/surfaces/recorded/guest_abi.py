@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from virtcompat import guestabi, guestdump
-from virtcompat.errors import Absent, BadData
+from virtcompat.errors import Absent, BadData, LabError
 from virtcompat.labs.qemu import Failed
 from virtcompat.labs.visit import Visit
 from virtcompat.model import Change, Finding, Tier
@@ -76,6 +76,9 @@ def facts_of(visit: Visit, devices: DeviceSet, machine: str) -> dict[str, str] |
     argv = devices.command(machine)
     assert argv is not None
     recorded = visit.boot(argv, ("dump", "qtree", "cpu", "stream"))
+    if isinstance(recorded, Failed) and recorded.status != "unstarted":
+        # Not what this machine is: what went wrong with it this time.
+        raise LabError(f"{visit.release}: {machine} was not recorded: {recorded.status}: {recorded.words}", "try again")
     if isinstance(recorded, Failed):
         words = " ".join(recorded.words.split())
         return f"{recorded.status}: {words[:200]}".replace("=", ":")
