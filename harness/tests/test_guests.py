@@ -280,6 +280,21 @@ def test_can_migrate_says_yes_no_and_unknown(tmp_path: Path, abi: Callable[[str]
     assert "interface ne2k_pci: in no device set" in unknown.stdout
 
 
+def test_a_domain_is_read_for_what_is_tried_and_what_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "x.xml"
+    text = DOMAIN.format(machine="q35", model="virtio")
+    file.write_text(text, encoding="utf-8")
+    assert migration.of_domain(file) == ("q35", ("plain", "virtio-net"), [])
+    more = text.replace("</type>", "</type><loader>/x.fd</loader>").replace("<os>", "<vcpu>4</vcpu><os>")
+    file.write_text(more, encoding="utf-8")
+    unknown = ["firmware of its own (os/loader)"]
+    assert migration.of_domain(file) == ("q35", ("plain", "processors", "virtio-net"), unknown)
+    file.write_text(text.replace("<type ", "<type arch='aarch64' "), encoding="utf-8")
+    assert migration.of_domain(file)[2] == ["aarch64: only x86 guests are tried"]
+    both = ("--domain", str(file), "--machine", "pc-q35-7.2")
+    assert run("can-migrate", "--from", "debian-12", "--to", "debian-13", *both).returncode == 2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [("<domain>", "not a domain document"), ("<network/>", "no domain with a machine type"), ("\0", "not a")],

@@ -104,7 +104,7 @@ def doctor() -> int:
 
 @click.command()
 def check() -> int:
-    """Check fixtures/, golden/ and the change ledger themselves: metadata, digests, contradictions.
+    """Check fixtures/, golden/, the change ledger and the promises themselves: metadata, digests, contradictions.
 
     \b
     Example:

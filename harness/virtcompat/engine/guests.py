@@ -202,6 +202,12 @@ class Moves:
             raise NotAsked(f"{release}: {part.reason}", part.remedy)
         return frozenset(part[f"x86_64/alias/{alias}"] for alias in ALIASES if f"x86_64/alias/{alias}" in part)
 
+    def meaning(self, release: str, machine: str) -> str:
+        """The machine type that an alias means in a release; any other name as it is."""
+        record = self.records.of(release, every_recorded()["machine-types"])
+        part = record if isinstance(record, NotHere) else record["machines"]
+        return machine if isinstance(part, NotHere) else part.get(f"x86_64/alias/{machine}", machine)
+
     def hardware(self, release: str, case: str) -> dict[str, str]:
         """The recorded facts of one machine and device set of a release; empty where it has none."""
         if release not in self.facts:

@@ -12,7 +12,7 @@ from virtcompat.errors import LabError, VirtCompatError
 from virtcompat.labs import build, bwrap
 from virtcompat.labs.prober import starts
 from virtcompat.model import Fixture, NotHere
-from virtcompat.store import fixtures, golden, ledger, paths
+from virtcompat.store import fixtures, golden, guests, ledger, paths, stability
 
 ROOM = 2 << 30
 
@@ -68,6 +68,9 @@ def data_problems() -> list[str]:
     try:
         documents = fixtures.load(tuple(surfaces.every()), tuple(drivers.every()))
         ledger.entries()
+        stability.policy()
+        stability.every()
+        guests.every()
     except VirtCompatError as error:
         problems.append(str(error))
     for column in columns.find().columns:

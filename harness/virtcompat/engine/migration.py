@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lxml import etree
+
 from virtcompat.documents import NotWellFormed, parse
 from virtcompat.engine import columns, guests
 from virtcompat.engine.guests import KIND, LIVE
@@ -48,6 +50,16 @@ MODELS = {
     ("input", "tablet"): "usb-tablet",
     ("input", "keyboard"): "usb-kbd",
 }
+#: What a domain may have and no device set tries.
+UNTRIED = {
+    "os/loader": "firmware of its own (os/loader)",
+    "os/nvram": "a store of firmware variables (os/nvram)",
+    "devices/memory": "memory devices",
+    "features/hyperv": "Hyper-V features",
+    "features/smm": "system management mode",
+    "launchSecurity": "launch security",
+    "vcpus": "processors that are plugged in later",
+}
 #: Parts of every PC, which no device set needs to stand for.
 BUILT_IN = {
     ("controller", "pci-root"), ("controller", "pcie-root"), ("controller", "fdc"), ("input", "mouse"), ("controller", "ide"),
@@ -87,9 +99,14 @@ def ask(old: str, new: str, machine: str = "", devices: tuple[str, ...] = (), do
         if name not in sets.every():
             raise UsageError(f"no device set '{name}'", f"use one of: {', '.join(sets.every())}")
     if domain is not None:
+        if machine or devices:
+            raise UsageError("--domain says machine type and devices itself", "leave out --machine and --device-set")
         machine, devices, answer.unknown = of_domain(domain)
+        if not machine:
+            return answer
     found = columns.find((old, new) if old != new else (old,))
     with guests.Moves(found) as moves:
+        machine = moves.meaning(old, machine)
         here, there = moves.machines(old), moves.machines(new)
         if machine and machine not in here:
             raise UsageError(f"{old} has no machine type '{machine}'", f"see golden/{old}/machine-types/machines.txt")
@@ -98,13 +115,20 @@ def ask(old: str, new: str, machine: str = "", devices: tuple[str, ...] = (), do
             return answer
         common = [machine] if machine else [m for m in guests.VERSIONED if m in here & there]
         key = CellKey(LIVE, KIND, "-", old, new)
-        for name, each in sets.every().items():
-            for kind in common:
-                argv = each.command(kind)
-                if argv and (not devices or name in devices):
-                    verdict = verdict_of(f"{kind}/{name}", moves.moved(old, new, argv))
-                    answer.verdicts.append(explained(verdict, crossed(key, found)))
+        wanted = [name for name in sets.every() if not devices or name in devices]
+        for case, argv in _commands(common, wanted):
+            verdict = verdict_of(case, moves.moved(old, new, argv))
+            answer.verdicts.append(explained(verdict, crossed(key, found)))
     return answer
+
+
+def _commands(machines: list[str], names: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """``MACHINE/SET`` and QEMU's arguments, for every set that is for a machine type's family."""
+    for name in names:
+        for machine in machines:
+            argv = sets.every()[name].command(machine)
+            if argv:
+                yield f"{machine}/{name}", argv
 
 
 def of_domain(file: Path) -> tuple[str, tuple[str, ...], list[str]]:
@@ -117,8 +141,17 @@ def of_domain(file: Path) -> tuple[str, tuple[str, ...], list[str]]:
         ) from error
     kind = root.find("os/type")
     machine = (kind.get("machine") if kind is not None else "") or ""
-    if root.tag != "domain" or not machine:
+    if root.tag != "domain" or kind is None or not machine:
         raise BadData(file, "no domain with a machine type", "give the output of 'virsh dumpxml --migratable'")
+    arch = kind.get("arch", "x86_64")
+    if arch not in ("x86_64", "i686"):
+        return "", (), [f"{arch}: only x86 guests are tried"]
+    chosen, unknown = _covering(root)
+    return machine, chosen, unknown + [what for path, what in UNTRIED.items() if root.find(path) is not None]
+
+
+def _covering(root: etree._Element) -> tuple[tuple[str, ...], list[str]]:
+    """(the device sets that stand for a domain's devices and processors, what none stands for)."""
     covering = {word: name for name, each in sets.every().items() for word in each.covers}
     chosen, unknown = {"plain"}, []
     for element, model in dict.fromkeys(_devices(root)):
@@ -127,15 +160,17 @@ def of_domain(file: Path) -> tuple[str, tuple[str, ...], list[str]]:
             chosen.add(covering[word])
         elif (element, model) not in BUILT_IN:
             unknown.append(f"{element} {model}".strip())
+    if root.findtext("vcpu", "1").strip() != "1":
+        chosen.add("processors")
     if root.find("cpu") is not None:
         chosen.add("processors")
         unknown.append("cpu: the model and the features of this guest (only one named model is tried)")
-    return machine, tuple(sorted(chosen)), unknown
+    return tuple(sorted(chosen)), unknown
 
 
-def _devices(root: object) -> Iterator[tuple[str, str]]:
+def _devices(root: etree._Element) -> Iterator[tuple[str, str]]:
     """(element, model) of everything in a domain that the guest sees as a device."""
-    devices = root.find("devices")  # type: ignore[attr-defined]  # an lxml element
+    devices = root.find("devices")
     for device in devices if devices is not None else ():
         if device.tag in ("emulator", "graphics", "serial", "console", "channel", "audio", "parallel"):
             continue
