@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
@@ -29,7 +30,7 @@ def compare(surface: RecordedSurface, old: Record, new: Record, *, back: bool = 
     if missing and surface.expand:
         return verdicts  # what one part leaves out another says: half of such a record is no record
     shown = [p for p in surface.parts if p not in missing]
-    before, after = (_facts(surface, (side[p] for p in shown)) for side in (old, new))
+    before, after = (_facts_of(surface, side, tuple(shown)) for side in (old, new))
     by_interface: dict[str, list[Finding]] = {}
     sides = [{_interface(surface.interface, path) for path in facts} for facts in (before, after)]
     for name in sides[0] | sides[1]:
@@ -64,6 +65,23 @@ def _verdict(interface: str, findings: list[Finding]) -> Verdict:
 def _interface(pattern: str, path: str) -> str:
     found = re.match(pattern, path)
     return found[0] if found and found[0] else path
+
+
+#: The facts of the records compared last: (surface, record, parts) -> facts. A release takes part in several pairs.
+_LAST: OrderedDict[tuple[str, int, tuple[str, ...]], tuple[Record, Facts]] = OrderedDict()
+KEPT = 48
+
+
+def _facts_of(surface: RecordedSurface, record: Record, shown: tuple[str, ...]) -> Facts:
+    """All facts of these parts, taken once for one record. Nobody changes the map."""
+    key = surface.name, id(record), shown
+    kept = _LAST.get(key)
+    if kept is None or kept[0] is not record:
+        kept = record, _facts(surface, [record[part] for part in shown])
+        _LAST[key] = kept
+        while len(_LAST) > KEPT:
+            _LAST.popitem(last=False)
+    return kept[1]
 
 
 def _facts(surface: RecordedSurface, parts: Iterable[Part]) -> Facts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from virtcompat.errors import BadData
@@ -42,7 +43,15 @@ def parsed(text: str, file: Path) -> dict[str, str]:
 def recorded(release: str, surface: str, parts: tuple[str, ...]) -> dict[str, Part] | None:
     """The golden record of a release's surface, None where it has none."""
     base = golden.folder() / release / surface
-    return _read(base, parts) if base.is_dir() else None
+    if not base.is_dir():
+        return None
+    return _golden(base, parts, tuple(file.stat().st_mtime_ns for file in sorted(base.iterdir())))
+
+
+@lru_cache(maxsize=128)
+def _golden(base: Path, parts: tuple[str, ...], _written: tuple[int, ...]) -> dict[str, Part]:
+    """A golden record takes part in many pairs: it is read once, for as long as its files stay as they are."""
+    return _read(base, parts)
 
 
 def cached(fingerprint: str, surface: str, parts: tuple[str, ...]) -> dict[str, Part] | None:
