@@ -93,15 +93,18 @@ class Tally:
     kept: list[Verdict] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)  # the cases that were asked
 
-    def add(self, verdict: Verdict, gate: Tier, least: Tier = Tier.ADDITION) -> None:
-        """Count a verdict; it is kept where it could not be asked or has a finding of at least this tier."""
+    def add(self, verdict: Verdict, gate: Tier, least: Tier = Tier.ADDITION, most: int | None = None) -> None:
+        """Count a verdict; it is kept where it could not be asked or has a finding of at least this tier.
+
+        most: of more findings than these the worst are kept. All of them count.
+        """
         self.counts[verdict.outcome] += 1
         self.worst = max(self.worst, verdict.worst)
         if verdict.outcome in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
             self.seen.add(verdict.case)
         self.unexplained += any(f.tier >= gate and not f.explained for f in verdict.findings)
         if verdict.worst >= least or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
-            self.kept.append(verdict)
+            self.kept.append(verdict if most is None or len(verdict.findings) <= most else _cut(verdict, most))
 
     @property
     def bad(self) -> set[str]:
@@ -252,15 +255,11 @@ class Runner:
         self.used |= {f.entry for f in verdict.findings if f.entry}
         if verdict.findings:
             verdict = replace(verdict, findings=tuple(_shortened(f) for f in verdict.findings))
-        if key.driver == NO_DRIVER and len(verdict.findings) > MANY:
-            # The worst come first; 'virt-compat explain' shows all of one case.
-            rest = len(verdict.findings) - MANY
-            verdict = replace(
-                verdict, findings=verdict.findings[:MANY], reason=f"{rest} more findings: virt-compat explain"
-            )
-        # What a release adds to its interfaces, and what is worth a look, is thousands of names: 'virt-compat diff' lists them.
-        least = min(Tier.BREAK, self.selection.gate) if key.driver == NO_DRIVER else Tier.ADDITION
-        self.tallies[key].add(verdict, self.selection.gate, least)
+        if key.driver == NO_DRIVER:
+            # What a release adds to its interfaces, and what is worth a look, is thousands of names: 'diff' lists them.
+            self.tallies[key].add(verdict, self.selection.gate, min(Tier.BREAK, self.selection.gate), MANY)
+        else:
+            self.tallies[key].add(verdict, self.selection.gate)
 
     def matrix(self) -> Matrix:
         cells = [tally.cell(key) for key, tally in self.tallies.items()]
@@ -308,6 +307,13 @@ def explained(verdict: Verdict, entries: changes.Crossed) -> Verdict:
     verdict = changes.explain(verdict, entries)
     bad = verdict.worst >= Tier.BREAK
     return replace(verdict, outcome=Outcome.INCOMPATIBLE if bad else Outcome.COMPATIBLE)
+
+
+def _cut(verdict: Verdict, most: int) -> Verdict:
+    """A verdict with its worst findings, and how many more there are."""
+    worst = sorted(verdict.findings, key=lambda f: (-f.tier, f.path, f.change))[:most]
+    rest = len(verdict.findings) - most
+    return replace(verdict, findings=tuple(worst), reason=f"{rest} more findings: virt-compat explain")
 
 
 def _shortened(finding: Finding) -> Finding:
