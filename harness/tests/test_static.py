@@ -15,6 +15,7 @@ from virtcompat import surfaces
 from virtcompat.engine import columns, static
 from virtcompat.engine import run as engine
 from virtcompat.errors import Absent, BadData, UsageError
+from virtcompat.facts import parent
 from virtcompat.labs import Lab
 from virtcompat.labs.visit import Visit, one, visiting
 from virtcompat.model import NO_DRIVER, STATIC, CellKey, Change, Finding, NotHere, Outcome, Tier, Verdict
@@ -156,7 +157,7 @@ def test_interfaces_are_counted_folded_and_graded() -> None:
     ("path", "above"), [("a/b/c", "a/b"), ("a/[b/c]", "a"), ("a/[b/c]/d", "a/[b/c]"), ("a", ""), ("a/[x/[y]/z]", "a")]
 )
 def test_a_slash_within_brackets_parts_no_steps(path: str, above: str) -> None:
-    assert records.parent(path) == above
+    assert parent(path) == above
 
 
 def _judged(monkeypatch: pytest.MonkeyPatch, reader: Callable[[Visit], Mapping[str, str]], lab: Lab) -> list[object]:

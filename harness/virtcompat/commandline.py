@@ -32,14 +32,14 @@ def hardware(text: str) -> Facts:
     words = shlex.split(text.replace("\\\n", " "))
     for word, value in zip(words, [*words[1:], ""], strict=True):
         if word in FLAGS:
-            _put(found, f"/machine/{FLAGS[word][0]}", FLAGS[word][1])
+            found.add(f"/machine/{FLAGS[word][0]}", FLAGS[word][1])
         elif word == "-device":
             _device(found, dict(_properties(value)), seen)
         elif word == "-m" and (size := SIZE.match(value)):
-            _put(found, "/memory", f"{int(size[1]) * UNIT[size[2].lower()]} KiB")
+            found.add("/memory", f"{int(size[1]) * UNIT[size[2].lower()]} KiB")
         elif word in READERS:
             for path, state in READERS[word](value):
-                _put(found, path, state)
+                found.add(path, state)
     return found
 
 
@@ -64,14 +64,6 @@ def _processor(text: str) -> Iterator[tuple[str, str]]:
 READERS = {"-machine": _machine, "-smp": _processors, "-cpu": _processor}
 
 
-def _put(found: Facts, path: str, value: str) -> None:
-    found.put(path, value, path.rpartition("/")[0])
-    above = path.rpartition("/")[0]
-    while above and above not in found.parents:
-        found.parents[above] = above.rpartition("/")[0]
-        above = above.rpartition("/")[0]
-
-
 def _device(found: Facts, properties: dict[str, str], seen: dict[str, int]) -> None:
     """A device goes by where it sits, or by its type and number: what libvirt calls it is libvirt's own."""
     # QEMU 6.1 made of virtio-vga with virgl=on a device type of its own; the guest sees the same.
@@ -83,7 +75,7 @@ def _device(found: Facts, properties: dict[str, str], seen: dict[str, int]) -> N
         name = driver if seen[driver] == 1 else f"{driver}#{seen[driver]}"
     for key, value in properties.items():
         if key not in HOST:
-            _put(found, f"/device[{name}]/{key}", value)
+            found.add(f"/device[{name}]/{key}", value)
 
 
 def _properties(text: str) -> Iterator[tuple[str, str]]:

@@ -32,6 +32,24 @@ class Facts(dict[str, str]):
         self[path] = value
         self.parents[path] = parent
 
+    def add(self, path: str, value: str) -> None:
+        """Put a fact below the steps that its path names, which need not be facts of their own."""
+        self[path] = value
+        while path not in self.parents:
+            above = parent(path)
+            self.parents[path] = above
+            if not above:
+                return
+            path = above
+
+
+def parent(path: str) -> str:
+    """The path one step up, empty for a first step; a slash within brackets parts no steps."""
+    at = path.rfind("/")
+    while at > 0 and path.count("[", 0, at) > path.count("]", 0, at):
+        at = path.rfind("/", 0, at)
+    return path[: max(at, 0)]
+
 
 def facts(text: str, keys: Keys, normalise: Normalise | None = None, ordered: tuple[str, ...] = ()) -> Facts:
     """The facts of a document. Raises NotWellFormed.

@@ -265,6 +265,18 @@ class Verdict:
         return max((f.tier for f in self.findings), default=Tier.IDENTICAL)
 
 
+def judged(case: str, findings: Sequence[Finding]) -> Verdict:
+    """What findings come to: incompatible from the tier ``break`` on. The worst stand first."""
+    worst = max((f.tier for f in findings), default=Tier.IDENTICAL)
+    outcome = Outcome.INCOMPATIBLE if worst >= Tier.BREAK else Outcome.COMPATIBLE
+    return Verdict(case, outcome, tuple(sorted(findings, key=lambda f: (-f.tier, f.path, f.change))))
+
+
+def unasked(case: str, missing: NotHere) -> Verdict:
+    """What is said of a case that this machine cannot ask."""
+    return Verdict(case, Outcome.NOT_HERE, reason=f"{missing.reason}; {missing.remedy}")
+
+
 def overall(counts: Mapping[Outcome, int]) -> Outcome:
     """What many verdicts come to: the worst that was seen, and only then what could not be asked."""
     order = (Outcome.BROKEN, Outcome.INCOMPATIBLE, Outcome.COMPATIBLE, Outcome.NOT_HERE)

@@ -26,6 +26,8 @@ from virtcompat.model import (
     Setup,
     Tier,
     Verdict,
+    judged,
+    unasked,
 )
 from virtcompat.store.tables import version
 from virtcompat.surfaces import Surface
@@ -112,12 +114,10 @@ class Case:
         return "migratable" if "migratable" in self.setup.forms else "inactive"
 
     def verdict(self, findings: list[Finding]) -> Verdict:
-        worst = max((f.tier for f in findings), default=Tier.IDENTICAL)
-        outcome = Outcome.INCOMPATIBLE if worst >= Tier.BREAK else Outcome.COMPATIBLE
-        return Verdict(self.fixture.case, outcome, tuple(sorted(findings, key=lambda f: (-f.tier, f.path, f.change))))
+        return judged(self.fixture.case, findings)
 
     def not_here(self, answer: NotHere) -> Verdict:
-        return Verdict(self.fixture.case, Outcome.NOT_HERE, reason=f"{answer.reason}; {answer.remedy}")
+        return unasked(self.fixture.case, answer)
 
     def not_applicable(self, reason: str) -> Verdict:
         return Verdict(self.fixture.case, Outcome.NOT_APPLICABLE, reason=reason)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
 
 import click
 
 import virtcompat
-from virtcompat.cli import evidence, guests, interfaces, labs, layering, matrix, setup
 from virtcompat.errors import VirtCompatError
 
 
@@ -26,12 +27,10 @@ def group() -> None:
     """
 
 
-for command in (
-    matrix.matrix, matrix.run, matrix.publish, evidence.explain, evidence.diff,
-    interfaces.stability, interfaces.clients, layering.layering, guests.can_migrate, guests.pin,
-    labs.lab, setup.record, setup.list_things, setup.doctor, setup.check,
-):  # fmt: skip
-    group.add_command(command)
+for module in pkgutil.iter_modules(__path__):
+    # Every module of this folder that offers commands lists them.
+    for command in getattr(importlib.import_module(f"{__name__}.{module.name}"), "COMMANDS", ()):
+        group.add_command(command)
 
 
 def main() -> None:

@@ -110,3 +110,6 @@ def diff(
             entry = f" <{cause.finding.entry}>" if cause.finding.entry else ""
             click.echo(f"  {cause.finding.tier.label}: {sentence(cause.finding)} [{cases}]{entry}")
     return 0
+
+
+COMMANDS = (explain, diff)

@@ -98,3 +98,6 @@ def pin(release: str, machine: str, on: str, base: str, devices: str, form: str)
 
 def _quoted(word: str) -> str:
     return shlex.quote(word)
+
+
+COMMANDS = (can_migrate, pin)

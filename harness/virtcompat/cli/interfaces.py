@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from virtcompat.cli import options as shared
 from virtcompat.engine import columns, xen
 from virtcompat.engine import stability as engine
 from virtcompat.engine.stability import Report
@@ -106,8 +104,7 @@ def clients(names: tuple[str, ...], form: str) -> int:
         shown = [{"client": a, "hypervisor": b, "interfaces": [asdict(c) for c in of]} for (a, b), of in table.items()]
         click.echo(json.dumps(shown, indent=1))
         return int(misread)
-    width = max(shutil.get_terminal_size((120, 40)).columns, 80)
-    console = Console(width=width, highlight=False, no_color=not sys.stdout.isatty())
+    console = shared.console()
     releases = list(dict.fromkeys(a for a, _ in table))
     grid = Table(box=box.SIMPLE_HEAD)
     for heading in ("client \\ hypervisor", *releases):
@@ -133,8 +130,7 @@ def _standings(of: tuple[Client, ...]) -> str:
 
 
 def _print(report: Report, most: int | None) -> None:
-    width = max(shutil.get_terminal_size((120, 40)).columns, 80)
-    console = Console(width=width, highlight=False, no_color=not sys.stdout.isatty())
+    console = shared.console()
     for table, rows in report.tables:
         console.print(f"\n{table.title}", style="bold")
         console.print(f"{report.old} -> {report.new} as a {report.binding} release; {table.reference}", style="dim")
@@ -247,3 +243,6 @@ def _record(report: Report) -> dict[str, object]:
         ],
         "unclassified": {s: [v.case for v in of] for s, of in report.unclassified.items()},
     }
+
+
+COMMANDS = (stability, clients)

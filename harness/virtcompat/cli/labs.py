@@ -100,3 +100,6 @@ def remove(names: tuple[str, ...]) -> int:
         for line in engine.remove(name):
             click.echo(line)
     return 0
+
+
+COMMANDS = (lab,)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from pathlib import Path
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from virtcompat import layers
+from virtcompat.cli import options as shared
 from virtcompat.engine import labs
 from virtcompat.errors import UsageError
 from virtcompat.layers import Layers
@@ -48,8 +46,7 @@ def layering(trees: tuple[Path, ...], names: tuple[str, ...], mirror: str, form:
 
 
 def _print(tree: Layers) -> None:
-    width = max(shutil.get_terminal_size((120, 40)).columns, 80)
-    console = Console(width=width, highlight=False, no_color=not sys.stdout.isatty())
+    console = shared.console()
     used = sorted({use.used for use in tree.uses})
     console.print(f"\n{tree.tree}: {len(tree.drivers)} drivers, {len(tree.uses)} uses of one by another", style="bold")
     if used:
@@ -93,3 +90,6 @@ def _record(tree: Layers) -> dict[str, object]:
         ],
         "unknown": list(tree.unknown),
     }  # fmt: skip
+
+
+COMMANDS = (layering,)

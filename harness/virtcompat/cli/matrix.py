@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from virtcompat.store import paths
 
 def _print(matrix: Matrix, form: str) -> None:
     if form == "text":
-        width = shutil.get_terminal_size((120, 40)).columns
-        color = sys.stdout.isatty()
-        click.echo(TextRenderer(max(width, 80), color).render(matrix), nl=False)
+        click.echo(TextRenderer(shared.width(), sys.stdout.isatty()).render(matrix), nl=False)
     else:
         click.echo(renderers.every()[form].render(matrix), nl=False)
 
@@ -163,3 +160,6 @@ def _written(file: Path, text: str, *, dry: bool) -> list[str]:
     if not dry:
         file.write_text(text, encoding="utf-8")
     return [file.name]
+
+
+COMMANDS = (matrix, run, publish)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,15 +45,25 @@ def selection(options: dict[str, Any], gate: Tier) -> Selection:
     return validated(Selection(*narrowed, gate=gate))
 
 
+def width() -> int:
+    """Columns of the terminal; never less than a table needs."""
+    return max(shutil.get_terminal_size((120, 40)).columns, 80)
+
+
+def console() -> Console:
+    """Where tables are printed: coloured where somebody watches."""
+    return Console(width=width(), highlight=False, no_color=not sys.stdout.isatty())
+
+
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, with a rate; silent where nobody watches."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
         yield lambda done, of: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=errors, transient=True) as progress:
         task = progress.add_task(title, total=None, rate="")
 
         def advance(done: int, of: int) -> None:

@@ -115,3 +115,6 @@ def check() -> int:
         click.echo(problem, err=True)
     click.echo(f"{len(problems)} problems" if problems else "fixtures/, golden/ and golden/changes/ are in order")
     return 2 if problems else 0
+
+
+COMMANDS = (record, list_things, doctor, check)

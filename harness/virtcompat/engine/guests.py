@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from virtcompat import guestdump
 from virtcompat.engine import static
@@ -17,15 +17,13 @@ from virtcompat.errors import Absent, LabError, NotAsked, VirtCompatError
 from virtcompat.labs import Lab
 from virtcompat.labs.qemu import PROBE, Failed, Machine, Moved, QemuSessions, Recorded
 from virtcompat.labs.visit import GUEST
-from virtcompat.model import Answer, CellKey, Form, NotHere, Outcome, Verdict
+from virtcompat.model import Answer, CellKey, Form, NotHere, Outcome, Verdict, unasked
 from virtcompat.policy import pins
 from virtcompat.policy.moved import absent, verdict
-from virtcompat.policy.records import merged
 from virtcompat.store import guests as sets
 from virtcompat.store import paths, streams
 from virtcompat.store.cache import Cache
 from virtcompat.store.streams import Stream
-from virtcompat.surfaces import every_recorded
 from virtcompat.surfaces.recorded.guest_abi import COMMON, whole
 
 KIND = "guest-abi"
@@ -133,11 +131,7 @@ class Moves:
 
     def machines(self, release: str) -> frozenset[str]:
         """The machine types and aliases of a release, by its record; NotAsked where it has none."""
-        record = self.records.of(release, every_recorded()["machine-types"])
-        part = record if isinstance(record, NotHere) else record["machines"]
-        if isinstance(part, NotHere):
-            raise NotAsked(f"{release}: {part.reason}", part.remedy)
-        steps = (path.split("/") for path in part)
+        steps = (path.split("/") for path in self.records.facts(release, "machine-types"))
         return frozenset(step[2] for step in steps if step[0] == "x86_64" and step[1] in ("machine", "alias"))
 
     def streams(self, release: str) -> Iterator[Stream] | NotHere:
@@ -196,46 +190,42 @@ class Moves:
 
     def newest(self, release: str) -> frozenset[str]:
         """What the aliases mean in a release: the machine types that an unversioned guest of it has."""
-        record = self.records.of(release, every_recorded()["machine-types"])
-        part = record if isinstance(record, NotHere) else record["machines"]
-        if isinstance(part, NotHere):
-            raise NotAsked(f"{release}: {part.reason}", part.remedy)
-        return frozenset(part[f"x86_64/alias/{alias}"] for alias in ALIASES if f"x86_64/alias/{alias}" in part)
+        return frozenset(self.meaning(release, alias) for alias in ALIASES) - frozenset(ALIASES)
 
     def meaning(self, release: str, machine: str) -> str:
         """The machine type that an alias means in a release; any other name as it is."""
-        record = self.records.of(release, every_recorded()["machine-types"])
-        part = record if isinstance(record, NotHere) else record["machines"]
-        return machine if isinstance(part, NotHere) else part.get(f"x86_64/alias/{machine}", machine)
+        return self.records.facts(release, "machine-types").get(f"x86_64/alias/{machine}", machine)
 
     def hardware(self, release: str, case: str) -> dict[str, str]:
         """The recorded facts of one machine and device set of a release; empty where it has none."""
         if release not in self.facts:
-            record = self.records.of(release, every_recorded()[KIND])
-            for part in [record] if isinstance(record, NotHere) else record.values():
-                if isinstance(part, NotHere):
-                    raise NotAsked(f"{release}: {part.reason}", part.remedy)
-            assert not isinstance(record, NotHere)
-            self.facts[release] = dict(whole(merged(record)))
+            self.facts[release] = whole(self.records.facts(release, KIND))
         above = f"{case}/"
         return {p.removeprefix(above): v for p, v in self.facts[release].items() if p.startswith(above)}
 
     def pinned(self, stream: Stream, key: CellKey) -> Answer | NotHere:
         """A guest of the older release's newest machine, on the newer's, with every difference that is known set back."""
         wanted = pins.pins(self.hardware(key.old, stream.case), self.hardware(key.new, stream.case))
-        return tries(lambda argv: self.replayed(stream, key.new, argv), stream.argv, wanted)
+
+        def replay(argv: tuple[str, ...]) -> tuple[Answer | NotHere, str]:
+            answer = self.replayed(stream, key.new, argv)
+            if isinstance(answer, NotHere) or answer.status != "unstarted":
+                return answer, ""
+            return answer, answer.message
+
+        return fitting(stream.argv, wanted, replay)[0]
 
     def booted(self, lab: Lab, argv: tuple[str, ...], wanted: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         """(what a guest sees under a command line with these pins, the pins that QEMU takes). LabError where none boots."""
-        left = dict(wanted)
-        while True:
-            got = self.sessions.record(lab, Machine((*argv, *pins.arguments(left))), ("dump",))
-            if isinstance(got, Recorded):
-                return guestdump.facts(got.dump), left
-            refused = _refused(left, got.words)
-            if not refused:
-                raise LabError(f"QEMU does not boot this machine: {got.words}", "try it by hand in the lab")
-            left = {name: value for name, value in left.items() if name not in refused}
+
+        def boot(argv: tuple[str, ...]) -> tuple[Recorded | Failed, str]:
+            got = self.sessions.record(lab, Machine(argv), ("dump",))
+            return got, got.words if isinstance(got, Failed) else ""
+
+        got, left = fitting(argv, wanted, boot)
+        if isinstance(got, Failed):
+            raise LabError(f"QEMU does not boot this machine: {got.words}", "try it by hand in the lab")
+        return guestdump.facts(got.dump), left
 
     def _asked(self, key: str, lab: Lab, ask: Callable[[], Moved | Failed | NotHere]) -> Answer | NotHere:
         for _, answer in self.cache.get_many([key]):
@@ -263,16 +253,11 @@ def cells(moves: Moves, keys: Sequence[CellKey], cases: tuple[str, ...] = ()) ->
         try:
             _replays(moves, old, found, cases)
         except VirtCompatError as error:
-            lost = _safely("(streams)", lambda error=error: _raise(error))  # type: ignore[misc]
             for key in keys:
                 if key.old == old and key.check != LIVE:
-                    found[key].append(lost)
+                    found[key].append(_failed("(streams)", error))
     _lives(moves, found, cases)
     return found
-
-
-def _raise(error: VirtCompatError) -> Verdict:
-    raise error
 
 
 def _chosen(case: str, cases: tuple[str, ...]) -> bool:
@@ -314,10 +299,15 @@ def _safely(case: str, judge: Callable[[], Verdict]) -> Verdict:
     """A verdict; a failure of the lab or of the tool is this case's outcome and not the run's end."""
     try:
         return judge()
-    except (NotAsked, Absent) as error:
-        return Verdict(case, Outcome.NOT_HERE, reason=f"{error.message}; {error.remedy}")
     except VirtCompatError as error:
-        return Verdict(case, Outcome.BROKEN, reason=f"{error.message}; {error.remedy}")
+        return _failed(case, error)
+
+
+def _failed(case: str, error: VirtCompatError) -> Verdict:
+    """What could not be asked is not here; anything else that fails is the tool's or the lab's."""
+    if isinstance(error, (NotAsked, Absent)):
+        return unasked(case, NotHere(error.message, error.remedy))
+    return Verdict(case, Outcome.BROKEN, reason=f"{error.message}; {error.remedy}")
 
 
 def _replayed(moves: Moves, stream: Stream, key: CellKey) -> Verdict:
@@ -337,7 +327,7 @@ def _lives(moves: Moves, found: dict[CellKey, list[Verdict]], cases: tuple[str, 
             try:
                 common = tuple(moves.machines(key.old) & moves.machines(key.new))
             except NotAsked as error:
-                found[key].append(Verdict("(machines)", Outcome.NOT_HERE, reason=f"{error.message}; {error.remedy}"))
+                found[key].append(_failed("(machines)", error))
                 continue
             for machine, name, variant, argv in configurations(common):
                 if not variant and _chosen(f"{machine}/{name}", cases):
@@ -357,18 +347,22 @@ def _live(moves: Moves, key: CellKey, case: str, argv: tuple[str, ...]) -> Verdi
     return _safely(case, lambda: verdict(case, moves.moved(key.old, key.new, argv)))
 
 
-def tries(
-    ask: Callable[[tuple[str, ...]], Answer | NotHere], argv: tuple[str, ...], found: dict[str, str]
-) -> Answer | NotHere:
-    """Ask with these pins, leaving out what QEMU says it cannot set, until it says nothing of a pin any more."""
-    left = dict(found)
+Got = TypeVar("Got")
+
+
+def fitting(
+    argv: tuple[str, ...], wanted: dict[str, str], attempt: Callable[[tuple[str, ...]], tuple[Got, str]]
+) -> tuple[Got, dict[str, str]]:
+    """(what came of it, the pins that were left): tried with these pins, less those that QEMU says it cannot set.
+
+    attempt: gives what came of a command line, and QEMU's words where it did not start.
+    """
+    left = dict(wanted)
     while True:
-        answer = ask((*argv, *pins.arguments(left)))
-        if isinstance(answer, NotHere) or answer.status != "unstarted":
-            return answer
-        refused = _refused(left, answer.message)
+        got, words = attempt((*argv, *pins.arguments(left)))
+        refused = _refused(left, words) if words else set()
         if not refused:
-            return answer
+            return got, left
         left = {name: value for name, value in left.items() if name not in refused}
 
 

@@ -13,7 +13,7 @@ from virtcompat.engine import columns, guests
 from virtcompat.engine.guests import KIND, LIVE
 from virtcompat.engine.run import crossed, explained
 from virtcompat.errors import BadData, NotAsked, UsageError
-from virtcompat.model import CellKey, Change, NotHere, Outcome, Tier, Verdict
+from virtcompat.model import NO_DRIVER, CellKey, Change, NotHere, Outcome, Tier, Verdict
 from virtcompat.policy import pins
 from virtcompat.policy.moved import absent
 from virtcompat.policy.moved import verdict as verdict_of
@@ -114,7 +114,7 @@ def ask(old: str, new: str, machine: str = "", devices: tuple[str, ...] = (), do
             answer.verdicts.append(absent(f"{machine}/plain", new))
             return answer
         common = [machine] if machine else [m for m in guests.VERSIONED if m in here & there]
-        key = CellKey(LIVE, KIND, "-", old, new)
+        key = CellKey(LIVE, KIND, NO_DRIVER, old, new)
         wanted = [name for name in sets.every() if not devices or name in devices]
         for case, argv in _commands(common, wanted):
             verdict = verdict_of(case, moves.moved(old, new, argv))

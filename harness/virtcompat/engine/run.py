@@ -66,7 +66,7 @@ class Selection:
 def validated(selection: Selection) -> Selection:
     """The selection, once every name in it is known to exist."""
     checks.choose(tuple(c for c in selection.checks if c not in (STATIC, *guests.CHECKS)))
-    drivers.choose(tuple(d for d in selection.drivers if d != "-"))
+    drivers.choose(tuple(d for d in selection.drivers if d != NO_DRIVER))
     for name in (*selection.releases, *selection.old, *selection.new):
         releases.find(name.partition("@")[0])
     known = {**surfaces.every(), **surfaces.every_recorded()}
@@ -145,13 +145,13 @@ def keys(found: Columns, selection: Selection) -> list[CellKey]:
 
 def record_keys(found: Columns, selection: Selection) -> list[CellKey]:
     """The cells of recorded surfaces in a selection, and of moving guests where those are asked for by name."""
-    if selection.drivers and "-" not in selection.drivers:
+    if selection.drivers and NO_DRIVER not in selection.drivers:
         return []
     every = [] if selection.checks and STATIC not in selection.checks else list(static.keys(found, selection.kinds))
     moving = guests.KIND in selection.kinds or bool(selection.checks and not selection.kinds)
     if moving:
         chosen = [c for c in guests.CHECKS if not selection.checks or c in selection.checks]
-        every += [CellKey(c, guests.KIND, "-", a, b) for c in chosen for a in found.names for b in found.names]
+        every += [CellKey(c, guests.KIND, NO_DRIVER, a, b) for c in chosen for a in found.names for b in found.names]
     return [
         key
         for key in every

@@ -10,7 +10,7 @@ from virtcompat import surfaces
 from virtcompat.engine import columns, static
 from virtcompat.engine.run import crossed
 from virtcompat.errors import UsageError
-from virtcompat.model import STATIC, CellKey, Verdict
+from virtcompat.model import NO_DRIVER, STATIC, CellKey, Verdict
 from virtcompat.policy import changes
 from virtcompat.policy import stability as judging
 from virtcompat.policy.stability import RowVerdict, Standing, Step
@@ -89,7 +89,7 @@ def compared(found: columns.Columns, old: str, new: str, only: tuple[str, ...]) 
     verdicts: dict[str, list[Verdict]] = {}
     for name in every:
         if not only or name in only:
-            key = CellKey(STATIC, name, "-", old, new)
+            key = CellKey(STATIC, name, NO_DRIVER, old, new)
             entries = crossed(key, found)
             verdicts[name] = [_noted(v, entries) for v in static.judge(key, records)]
     return verdicts

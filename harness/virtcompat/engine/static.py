@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 
 from virtcompat import surfaces
 from virtcompat.engine.columns import Columns
-from virtcompat.errors import Absent, VirtCompatError
+from virtcompat.errors import Absent, NotAsked, VirtCompatError
 from virtcompat.labs import Lab
 from virtcompat.labs.visit import visiting
-from virtcompat.model import STATIC, CellKey, NotHere, Outcome, Verdict
+from virtcompat.model import NO_DRIVER, STATIC, CellKey, NotHere, Outcome, Verdict, unasked
 from virtcompat.policy import records as policy
 from virtcompat.store import golden, paths
 from virtcompat.store import records as store
@@ -67,6 +67,15 @@ class Records:
                 self.held[key] = self._of(release, surface)
             return self.held[key]
 
+    def facts(self, release: str, surface: str) -> Mapping[str, str]:
+        """Every fact of a whole record; NotAsked where any part is missing: half a record is taken for none."""
+        record = self.of(release, surfaces.every_recorded()[surface])
+        for part in [record] if isinstance(record, NotHere) else record.values():
+            if isinstance(part, NotHere):
+                raise NotAsked(f"{release}: {part.reason}", part.remedy)
+        assert not isinstance(record, NotHere)
+        return policy.merged(record)
+
     def _of(self, release: str, surface: RecordedSurface) -> Record | NotHere:
         parts = tuple(surface.parts)
         if golden.provenance(release) is not None:
@@ -92,13 +101,13 @@ def judge(key: CellKey, records: Records, cases: tuple[str, ...] = ()) -> Iterat
         try:
             record = records.of(release, surface)
         except VirtCompatError as error:
-            yield Verdict("(record)", Outcome.BROKEN, reason=f"{release}: {error.message}; {error.remedy}")
+            yield _broken(release, f"{error.message}; {error.remedy}")
             return
         except Exception as error:  # noqa: BLE001 - a reader's bug, or a lab that lies, is this cell's outcome
-            yield Verdict("(record)", Outcome.BROKEN, reason=f"{release}: {type(error).__name__}: {error}")
+            yield _broken(release, f"{type(error).__name__}: {error}")
             return
         if isinstance(record, NotHere):
-            yield Verdict("(record)", Outcome.NOT_HERE, reason=f"{record.reason}; {record.remedy}")
+            yield unasked("(record)", record)
             return
         sides.append(record)
     names = records.found.names
@@ -109,6 +118,10 @@ def judge(key: CellKey, records: Records, cases: tuple[str, ...] = ()) -> Iterat
             yield verdict
 
 
+def _broken(release: str, words: str) -> Verdict:
+    return Verdict("(record)", Outcome.BROKEN, reason=f"{release}: {words}")
+
+
 def keys(found: Columns, kinds: tuple[str, ...]) -> Iterator[CellKey]:
     """The cells of these surfaces (all where none is named): every pair forward, backward where that says something."""
     for name, surface in surfaces.every_recorded().items():
@@ -117,4 +130,4 @@ def keys(found: Columns, kinds: tuple[str, ...]) -> Iterator[CellKey]:
         for i, old in enumerate(found.names):
             for j, new in enumerate(found.names):
                 if i < j or (i > j and surface.backward):
-                    yield CellKey(STATIC, name, "-", old, new)
+                    yield CellKey(STATIC, name, NO_DRIVER, old, new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from virtcompat import registry
@@ -20,6 +21,14 @@ n = int(sys.stdin.readline())
 exec(compile(sys.stdin.read(n), "virt-compat-probe", "exec"))"""
 
 SCHEMAS = "/usr/share/libvirt/schemas/*.rng"
+
+
+def within(command: Sequence[str], *arguments: str) -> list[str] | None:
+    """A lab's command with further arguments for its sandbox; None where bubblewrap does not enter it."""
+    if command[0] != "bwrap" or "--chdir" not in command:
+        return None
+    at = list(command).index("--chdir")
+    return [*command[:at], *arguments, *command[at:]]
 
 
 class Lab(Protocol):

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from virtcompat.errors import LabError
-from virtcompat.labs import Lab
+from virtcompat.labs import Lab, within
 from virtcompat.labs.session import DEATHS, Session, Start
 from virtcompat.model import NotHere
 from virtcompat.store import paths
@@ -108,10 +108,7 @@ class Failed:
 
 def sandboxed(command: Sequence[str], shared: Path) -> list[str] | None:
     """A lab's command with the shared directory, and /sys, which some properties depend on; None without bubblewrap."""
-    if command[0] != "bwrap":
-        return None
-    at = list(command).index("--chdir")
-    return [*command[:at], "--ro-bind", "/sys", "/sys", "--bind", str(shared), SHARED, *command[at:]]
+    return within(command, "--ro-bind", "/sys", "/sys", "--bind", str(shared), SHARED)
 
 
 def vmdesc(stream: bytes) -> dict[str, Any]:

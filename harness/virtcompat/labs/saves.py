@@ -13,7 +13,7 @@ from typing import Any
 
 from virtcompat import guestdump
 from virtcompat.errors import LabError
-from virtcompat.labs import Lab
+from virtcompat.labs import Lab, within
 from virtcompat.labs.session import DEATHS, Session, Start
 from virtcompat.store import paths
 
@@ -76,13 +76,12 @@ class Unsaved(LabError):
 
 def command(lab: Lab, cache: Path) -> list[str]:
     """The lab's command with what a guest needs: the host's /sys, and what libvirt learnt about QEMU, which is kept."""
-    argv = lab.command(daemon=False)
-    if not lab.sandboxed or "--chdir" not in argv:
+    kept = f"{lab.workdir}/kept/libvirt/qemu/capabilities"
+    argv = within(lab.command(daemon=False), "--ro-bind", "/sys", "/sys", "--bind", str(cache), kept)
+    if not lab.sandboxed or argv is None:
         raise LabError(f"{lab.release}: guests are started in a sandbox only", "use a lab built from packages")
     cache.mkdir(parents=True, exist_ok=True)
-    at = argv.index("--chdir")
-    kept = f"{lab.workdir}/kept/libvirt/qemu/capabilities"
-    return [*argv[:at], "--ro-bind", "/sys", "/sys", "--bind", str(cache), kept, *argv[at:]]
+    return argv
 
 
 @dataclass(slots=True)

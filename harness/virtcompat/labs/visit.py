@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from virtcompat.errors import Absent, LabError
+from virtcompat.errors import Absent, BadData, LabError
 from virtcompat.labs import Lab
 from virtcompat.labs.qemu import Failed, Machine, QemuSessions, Recorded
 from virtcompat.labs.session import DEATHS, Session, Start
@@ -133,6 +134,20 @@ def visiting(lab: Lab) -> Iterator[Visit]:
         yield visit
     finally:
         visit.close()
+
+
+def monitor(visit: Visit, emulator: str, question: str) -> list[dict[str, Any]]:
+    """The list that an emulator without a machine answers to one QMP command; BadData where it answers none."""
+    talk = "".join(json.dumps({"execute": command}) + "\n" for command in ("qmp_capabilities", question, "quit"))
+    said = visit.run(emulator, "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio", stdin=talk)
+    try:
+        replies = [json.loads(line) for line in said.out.splitlines() if line.startswith("{")]
+    except ValueError:
+        replies = []
+    answer = next((r["return"] for r in replies if isinstance(r.get("return"), list)), None)
+    if not answer:
+        raise BadData(emulator, f"no answer to {question}: {said.err.strip()[-200:]}", "try it by hand in the lab")
+    return list(answer)
 
 
 def one(visit: Visit, what: str, package: str, *patterns: str) -> dict[str, bytes]:

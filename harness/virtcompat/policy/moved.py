@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from virtcompat import guestdump
-from virtcompat.model import Answer, Change, Finding, NotHere, Outcome, Tier, Verdict
+from virtcompat.model import Answer, Change, Finding, NotHere, Outcome, Tier, Verdict, judged, unasked
 from virtcompat.surfaces import every_recorded
 
 
 def verdict(case: str, answer: Answer | NotHere) -> Verdict:
     """A guest arrived as it left: it runs, its memory is whole, and it sees the hardware that it saw before."""
     if isinstance(answer, NotHere):
-        return Verdict(case, Outcome.NOT_HERE, reason=f"{answer.reason}; {answer.remedy}")
+        return unasked(case, answer)
     if answer.status in ("source-unstarted", "source-refused"):
         return Verdict(case, Outcome.NOT_APPLICABLE, reason=f"does not leave: {answer.status[7:]}: {answer.message}")
     worst = Tier.GUEST_ABI_BREAK
@@ -20,15 +20,13 @@ def verdict(case: str, answer: Answer | NotHere) -> Verdict:
         words = f"{answer.status}: {' '.join(answer.message.split())}"
         ends = {"crashed": Change.CRASHED, "hung": Change.HUNG}
         change = ends.get(answer.status.removeprefix("source-"), Change.REFUSED)
-        return incompatible(case, [Finding(f"{case}/(migration)", change, worst, "a running guest", words, "qemu")])
+        return judged(case, [Finding(f"{case}/(migration)", change, worst, "a running guest", words, "qemu")])
     findings = list(_seen(case, answer))
     if answer.code:
         findings.append(
             Finding(f"{case}/(memory)", Change.CHANGED, worst, "whole", f"{answer.code} pages differ", "qemu")
         )
-    if max((f.tier for f in findings), default=Tier.IDENTICAL) < Tier.BREAK:
-        return Verdict(case, Outcome.COMPATIBLE, tuple(findings))
-    return incompatible(case, findings)
+    return judged(case, findings)
 
 
 def _seen(case: str, answer: Answer) -> Iterator[Finding]:
@@ -43,13 +41,9 @@ def _seen(case: str, answer: Answer) -> Iterator[Finding]:
             yield Finding(whole_path, change, surface.tier(whole_path, change), old, new, "qemu")
 
 
-def incompatible(case: str, findings: list[Finding]) -> Verdict:
-    return Verdict(case, Outcome.INCOMPATIBLE, tuple(findings))
-
-
 def absent(case: str, release: str) -> Verdict:
     """A guest cannot go where its machine type is not."""
     words = f"{release} has no machine type {case.partition('/')[0]}"
-    return incompatible(
+    return judged(
         case, [Finding(f"{case}/(migration)", Change.REFUSED, Tier.GUEST_ABI_BREAK, "a running guest", words, "qemu")]
     )

@@ -25,15 +25,14 @@ def pins(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     a switch that only the newer has stands for something new, and is switched off.
     """
     wanted: dict[str, set[str]] = {}
+    changed: set[str] = set()
     for path, value in old.items():
         found = DEVICE.match(path)
         if found and path in new and not DERIVED.search(path):
-            wanted.setdefault(f"{found[1]}.{found[2]}", set()).add(value)
-    changed = {
-        f"{found[1]}.{found[2]}"
-        for path, value in old.items()
-        if (found := DEVICE.match(path)) and path in new and new[path] != value and not DERIVED.search(path)
-    }
+            name = f"{found[1]}.{found[2]}"
+            wanted.setdefault(name, set()).add(value)
+            if new[path] != value:
+                changed.add(name)
     plain = {name: _plain(next(iter(wanted[name]))) for name in sorted(changed) if len(wanted[name]) == 1}
     plain |= _fresh(old, new)
     return {name.replace("cpu.", CPU, 1) if name.startswith("cpu.") else name: v for name, v in plain.items()} | {

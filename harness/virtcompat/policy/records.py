@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from virtcompat.facts import Facts, differences
-from virtcompat.model import Finding, NotHere, Outcome, Tier, Verdict
+from virtcompat.model import Finding, NotHere, Outcome, Tier, Verdict, judged, unasked
 from virtcompat.surfaces import Part, Record, RecordedSurface
 
 UNKNOWN = NotHere("not in this record", "record the release again: virt-compat record RELEASE")
@@ -26,7 +26,7 @@ def compare(surface: RecordedSurface, old: Record, new: Record, *, back: bool = 
             found: Part = side.get(part, UNKNOWN)
             if isinstance(found, NotHere) and part not in missing:
                 missing.add(part)
-                verdicts.append(Verdict(f"({part})", Outcome.NOT_HERE, reason=f"{found.reason}; {found.remedy}"))
+                verdicts.append(unasked(f"({part})", found))
     if missing and surface.expand:
         return verdicts  # what one part leaves out another says: half of such a record is no record
     shown = [p for p in surface.parts if p not in missing]
@@ -42,7 +42,7 @@ def compare(surface: RecordedSurface, old: Record, new: Record, *, back: bool = 
         if alone and not by_interface[name]:
             verdicts.append(Verdict(name, Outcome.NOT_APPLICABLE, reason="only one of the releases has it"))
         else:
-            verdicts.append(_verdict(name, by_interface[name]))
+            verdicts.append(judged(name, by_interface[name]))
     return verdicts
 
 
@@ -53,12 +53,6 @@ def _findings(surface: RecordedSurface, before: Facts, after: Facts, *, back: bo
             yield Finding(path, change, tier, was, now, surface.product)
     if surface.special:
         yield from surface.special(before, after, back)
-
-
-def _verdict(interface: str, findings: list[Finding]) -> Verdict:
-    worst = max((f.tier for f in findings), default=Tier.IDENTICAL)
-    outcome = Outcome.INCOMPATIBLE if worst >= Tier.BREAK else Outcome.COMPATIBLE
-    return Verdict(interface, outcome, tuple(sorted(findings, key=lambda f: (-f.tier, f.path, f.change))))
 
 
 @lru_cache(maxsize=1 << 17)
@@ -91,26 +85,8 @@ def _facts(surface: RecordedSurface, parts: Iterable[Part]) -> Facts:
     every: Mapping[str, str] = {p: v for part in parts if not isinstance(part, NotHere) for p, v in part.items()}
     for path, value in (surface.expand(every) if surface.expand else every).items():
         if not (ignored and ignored.search(path)):
-            _put(found, path, value)
+            found.add(path, value)
     return found
-
-
-def _put(found: Facts, path: str, value: str) -> None:
-    found[path] = value
-    while path not in found.parents:
-        above = parent(path)
-        found.parents[path] = above
-        if not above:
-            return
-        path = above
-
-
-def parent(path: str) -> str:
-    """The path one step up, empty for a first step; a slash within brackets parts no steps."""
-    at = path.rfind("/")
-    while at > 0 and path.count("[", 0, at) > path.count("]", 0, at):
-        at = path.rfind("/", 0, at)
-    return path[: max(at, 0)]
 
 
 def merged(record: Record) -> Mapping[str, str]:

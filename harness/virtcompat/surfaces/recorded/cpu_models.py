@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -10,16 +9,12 @@ from lxml import etree
 
 from virtcompat.documents import NotWellFormed, parse
 from virtcompat.errors import BadData
-from virtcompat.labs.visit import Visit, one
+from virtcompat.labs.visit import Visit, monitor, one
 from virtcompat.model import Change, Finding, Tier
 from virtcompat.surfaces import RecordedSurface
 
 MAP = "/usr/share/libvirt/cpu_map/"
 EMULATOR = "qemu-system-x86_64"
-#: What QEMU is told over QMP: the handshake, the question, good-bye.
-TALK = "".join(
-    json.dumps({"execute": command}) + "\n" for command in ("qmp_capabilities", "query-cpu-definitions", "quit")
-)
 Facts = dict[str, str]
 #: What a model has to do with a feature. Known late: QEMU's model had it all along, libvirt learnt of it, and the mark
 #: lets guests come from and go to a libvirt that does not know it: their CPU is the same
@@ -102,14 +97,7 @@ KINDS = {"vendor": _vendor, "feature": _feature, "model": _model}
 
 def qemu_names(visit: Visit) -> Facts:
     """The x86 models that QEMU itself has: ``x86/qemu/Haswell = Haswell-v1`` (an alias), ``… = itself``."""
-    said = visit.run(EMULATOR, "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio", stdin=TALK)
-    try:
-        replies = [json.loads(line) for line in said.out.splitlines() if line.startswith("{")]
-    except ValueError:
-        replies = []
-    models = next((r["return"] for r in replies if isinstance(r.get("return"), list)), None)
-    if not models:
-        raise BadData(EMULATOR, f"does not say its CPU models: {said.err.strip()[-200:]}", "try it by hand in the lab")
+    models = monitor(visit, EMULATOR, "query-cpu-definitions")
     facts = {f"x86/qemu/{m['name']}": str(m.get("alias-of", "itself")) for m in models}
     return facts | {f"x86/qemu/{m['name']}/deprecated": "yes" for m in models if m.get("deprecated")}
 

@@ -5,15 +5,14 @@ Recorded by a small guest under each release's real QEMU (TCG). What KVM adds is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from virtcompat import guestabi, guestdump
-from virtcompat.errors import Absent, BadData, LabError
+from virtcompat.errors import BadData, LabError
 from virtcompat.labs.qemu import Failed
-from virtcompat.labs.visit import Visit
+from virtcompat.labs.visit import Visit, monitor
 from virtcompat.model import Change, Finding, Tier
 from virtcompat.store import guests
 from virtcompat.store.guests import DeviceSet
@@ -32,14 +31,7 @@ BREAK, RISK, ADDITION, IDENTICAL = Tier.GUEST_ABI_BREAK, Tier.RISK, Tier.ADDITIO
 
 def available(visit: Visit) -> tuple[str, ...]:
     """The versioned x86 machine types of a lab's QEMU, microvm and the aliases."""
-    talk = "".join(json.dumps({"execute": c}) + "\n" for c in ("qmp_capabilities", "query-machines", "quit"))
-    said = visit.run(
-        "qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio", stdin=talk
-    )
-    replies = (json.loads(line) for line in said.out.splitlines() if line.startswith("{"))
-    machines = next((r["return"] for r in replies if isinstance(r.get("return"), list)), None)
-    if machines is None:
-        raise Absent(f"{visit.release}: QEMU does not say its machine types", "install qemu-system-x86 in the lab")
+    machines = monitor(visit, "qemu-system-x86_64", "query-machines")
     names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
     return tuple(sorted(n for n in names if guests.family(n) and (n[-1].isdigit() or n in COMMON)))
 

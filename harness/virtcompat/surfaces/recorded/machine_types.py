@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 
-from virtcompat.errors import Absent, BadData
-from virtcompat.labs.visit import Visit
+from virtcompat.errors import Absent
+from virtcompat.labs.visit import Visit, monitor
 from virtcompat.model import Tier
 from virtcompat.surfaces import RecordedSurface
 
-#: What QEMU is told over QMP: the handshake, the question, good-bye.
-TALK = "".join(
-    json.dumps({"execute": command}) + "\n"
-    for command in ("qmp_capabilities", "query-machines", "query-version", "quit")
-)
 #: The emulators of a lab; a symbolic link is another name of one.
 LIST = 'for file in /usr/bin/qemu-system-*; do [ -L "$file" ] || echo "$file"; done'
 EMULATOR = re.compile(r"qemu-system-(\w+)$")
@@ -28,16 +22,9 @@ def machine_types(visit: Visit) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for path in sorted(p for p in visit.run("sh", "-c", LIST).out.split() if EMULATOR.search(p)):
-        said = visit.run(path, "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio", stdin=TALK)
-        replies = [json.loads(line) for line in said.out.splitlines() if line.startswith("{")]
-        machines = next((r["return"] for r in replies if isinstance(r.get("return"), list)), None)
-        if machines is None:
-            raise BadData(
-                path, f"does not say its machine types: {said.err.strip()[-200:]}", "try it by hand in the lab"
-            )
         target = EMULATOR.search(path)
         assert target is not None
-        for machine in machines:
+        for machine in monitor(visit, path, "query-machines"):
             if machine["name"] != "none":
                 found |= _facts(target[1], machine)
     if not found:
