@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from virtcompat import surfaces
 from virtcompat.engine import columns, static
 from virtcompat.engine import run as engine
+from virtcompat.engine.memory import Memory
+from virtcompat.engine.tally import MANY, Tally
 from virtcompat.errors import Absent, BadData, UsageError
 from virtcompat.facts import parent
 from virtcompat.labs import Lab
@@ -237,19 +239,19 @@ def test_a_command_that_does_not_end_is_ended(lab: Lab) -> None:
 def test_what_is_cut_from_a_published_cell_still_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cell keeps the worst findings of a case; its tier and what is unexplained come from all of them."""
     monkeypatch.setenv("VIRT_COMPAT_CACHE", str(tmp_path))
-    many = tuple(
-        Finding(f"made/x/{n:03}", Change.CHANGED, Tier.BREAK, "1", "2", entry="known") for n in range(engine.MANY)
-    )
+    many = tuple(Finding(f"made/x/{n:03}", Change.CHANGED, Tier.BREAK, "1", "2", entry="known") for n in range(MANY))
     last = Finding("made/x/999", Change.REMOVED, Tier.GUEST_ABI_BREAK, "1", "")
     key = CellKey(STATIC, "machine-types", NO_DRIVER, "debian-12", "debian-13")
     found = columns.find(("debian-12", "debian-13"))
     with engine.opened(found) as answers:
-        runner = engine.Runner(engine.Selection(), found, answers, tallies={key: engine.Tally()}, crossed={key: []})
+        memory = Memory(found)
+        tallies: dict[CellKey, Tally] = {key: Tally()}
+        runner = engine.Runner(engine.Selection(), found, answers, memory, tallies=tallies, crossed={key: []})
         runner._collect(key, Verdict("made/x", Outcome.INCOMPATIBLE, (*many, last)))
         cell = runner.tallies[key].cell(key)
     assert cell.worst is Tier.GUEST_ABI_BREAK
     assert cell.unexplained == 1
-    assert len(cell.verdicts[0].findings) == engine.MANY
+    assert len(cell.verdicts[0].findings) == MANY
     assert last in cell.verdicts[0].findings
     assert cell.verdicts[0].reason == "1 more findings: virt-compat explain"
 

@@ -117,6 +117,7 @@ class Judgement:
     seconds: float = 0.0
     notes: Sequence[str] = ()
     waivers: Sequence[Waiver] = field(default=())
+    forgiven: bool = False  # what could not be asked is listed, and does not count
 
     def of(self, *standings: Standing) -> list[Item]:
         return [item for item in self.items if item.standing in standings]
@@ -131,7 +132,7 @@ class Judgement:
             found.append(4)
         if self.of(Standing.REGRESSION):
             found.append(1)
-        if self.unreached or not self.compatible + self.incompatible:
+        if (self.unreached and not self.forgiven) or not self.compatible + self.incompatible:
             found.append(3)
         return found or [0]
 

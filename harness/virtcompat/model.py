@@ -326,5 +326,7 @@ class Matrix:
     asked: int = 0
     cached: int = 0
     replayed: int = 0
+    judged: int = 0  # verdicts given in this run; remembered: those that stood already
+    remembered: int = 0
     stale: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from virtcompat import checks, drivers, surfaces
 from virtcompat.checks import Case, Check, Steps
@@ -14,17 +14,17 @@ from virtcompat.engine import columns as columns_module
 from virtcompat.engine import guests, static
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
+from virtcompat.engine.memory import Memory, document
 from virtcompat.engine.schemas import Schemas
+from virtcompat.engine.tally import MANY, Tally, shortened
 from virtcompat.errors import UsageError
 from virtcompat.labs.prober import Prober
 from virtcompat.model import (
     NO_DRIVER,
     STATIC,
     Answer,
-    Cell,
     CellKey,
     Direction,
-    Finding,
     Fixture,
     Matrix,
     NotHere,
@@ -32,6 +32,7 @@ from virtcompat.model import (
     Question,
     Tier,
     Verdict,
+    unasked,
 )
 from virtcompat.policy import changes
 from virtcompat.policy.agreement import agreement
@@ -39,8 +40,7 @@ from virtcompat.store import fixtures, ledger, paths, releases
 from virtcompat.store.cache import Cache
 
 CHUNK = 300
-LONG = 2000
-MANY = 30
+HURRIED = 40  # with a time budget: small enough to stop in time
 #: Called with (case cells judged, of how many).
 Progress = Callable[[int, int], None]
 
@@ -81,38 +81,6 @@ def own_documents(selection: Selection) -> list[Fixture]:
     kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
     chosen = tuple(d for d in drivers.every() if not selection.drivers or d in selection.drivers)
     return fixtures.load(kinds, chosen, selection.cases) if kinds and chosen else []
-
-
-@dataclass(slots=True)
-class Tally:
-    """What becomes a :class:`Cell`."""
-
-    counts: Counter[Outcome] = field(default_factory=Counter)
-    worst: Tier = Tier.IDENTICAL
-    unexplained: int = 0
-    kept: list[Verdict] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)  # the cases that were asked
-
-    def add(self, verdict: Verdict, gate: Tier, least: Tier = Tier.ADDITION, most: int | None = None) -> None:
-        """Count a verdict; it is kept where it could not be asked or has a finding of at least this tier.
-
-        most: of more findings than these the worst are kept. All of them count.
-        """
-        self.counts[verdict.outcome] += 1
-        self.worst = max(self.worst, verdict.worst)
-        if verdict.outcome in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
-            self.seen.add(verdict.case)
-        self.unexplained += any(f.tier >= gate and not f.explained for f in verdict.findings)
-        if verdict.worst >= least or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
-            self.kept.append(verdict if most is None or len(verdict.findings) <= most else _cut(verdict, most))
-
-    @property
-    def bad(self) -> set[str]:
-        """The cases that are incompatible."""
-        return {v.case for v in self.kept if v.outcome is Outcome.INCOMPATIBLE}
-
-    def cell(self, key: CellKey) -> Cell:
-        return Cell(key, dict(self.counts), self.worst, self.unexplained, tuple(self.kept))
 
 
 def pairs(found: Columns, check: Check, selection: Selection) -> Iterator[tuple[str, str]]:
@@ -160,101 +128,187 @@ def record_keys(found: Columns, selection: Selection) -> list[CellKey]:
 
 
 @dataclass(slots=True)
+class Judge:
+    """A check at work on one case of one cell. kept: under which key its verdict is remembered."""
+
+    key: CellKey
+    case: Case
+    steps: Steps
+    kept: bytes
+
+
+#: One document as one driver is asked it, and the cells that wait for its verdict, each with its key in the memory.
+Waiting = tuple[Fixture, str, list[tuple[CellKey, bytes]]]
+
+
+@dataclass(slots=True)
 class Runner:
-    """Everything a run holds open. ``fixtures`` defaults to the project's own."""
+    """Everything a run holds open.
+
+    wanted: which of the selection's cells. deadline: of :func:`time.monotonic`; what is not reached by then is
+    not here. ranks: (kind, driver, case) -> what is judged first where there is a deadline, lowest first.
+    """
 
     selection: Selection
     found: Columns
     answers: Answers
+    memory: Memory
     progress: Progress = lambda done, of: None
+    wanted: Callable[[CellKey], bool] = lambda key: True
+    deadline: float | None = None
+    ranks: Callable[[Fixture, str], int] = lambda fixture, driver: 0
     tallies: dict[CellKey, Tally] = field(default_factory=dict)
     crossed: dict[CellKey, changes.Crossed] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     done: int = 0
-    judged: set[tuple[str, str]] = field(default_factory=set)
+    seen: set[tuple[str, str]] = field(default_factory=set)
     foreign: set[tuple[str, str]] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     moved: tuple[int, int] = (0, 0)  # guests moved now, and known from earlier runs
+    judged: int = 0
+    remembered: int = 0
 
     def run(self, documents: Sequence[Fixture]) -> None:
         planned: dict[tuple[str, str], list[CellKey]] = {}
         recorded = []
         for key in keys(self.found, self.selection):
+            if not self.wanted(key):
+                continue
             if key.driver == NO_DRIVER:
                 recorded.append(key)
             else:
                 planned.setdefault((key.kind, key.driver), []).append(key)
             self.tallies[key] = Tally()
             self.crossed[key] = crossed(key, self.found)
-        work = [
-            (kind, driver, [d for d in documents if d.kind == kind and driver in d.drivers]) for kind, driver in planned
+        digests = {id(d): document(d) for d in documents}
+        work = {
+            (kind, driver): [d for d in documents if d.kind == kind and driver in d.drivers] for kind, driver in planned
+        }
+        total = sum(len(chosen) * len(planned[group]) for group, chosen in work.items())
+        waiting = [
+            w for group, chosen in work.items() for w in self._recalled(chosen, group[1], planned[group], digests)
         ]
-        total = sum(len(chosen) * len(planned[kind, driver]) for kind, driver, chosen in work)
-        for kind, driver, chosen in work:
-            waiting = iter(chosen)
-            while chunk := list(islice(waiting, CHUNK)):
-                self._chunk(chunk, driver, planned[kind, driver])
-                self.done += len(chunk) * len(planned[kind, driver])
-                self.progress(self.done, total)
+        self.progress(self.done, total)
+        for chunk in self._chunks(waiting):
+            if self._late():
+                self._give_up(chunk)
+            else:
+                self._chunk(chunk)
+                self.memory.kept.see(digests[id(fixture)] for fixture, *_ in chunk)
+                self.memory.flush()
+            self.done += sum(len(cells) for *_, cells in chunk)
+            self.progress(self.done, total)
         self._static(recorded)
+
+    def _recalled(
+        self, chosen: Sequence[Fixture], driver: str, cells: Sequence[CellKey], digests: dict[int, bytes]
+    ) -> Iterator[Waiting]:
+        """Collect the verdicts that are known; the documents that wait for others."""
+        asked = [
+            (fixture, [(cell, self.memory.key(cell, digests[id(fixture)])) for cell in cells]) for fixture in chosen
+        ]
+        known = self.memory.kept.get_many(key for _, pairs in asked for _, key in pairs)
+        for fixture, pairs in asked:
+            if fixture.foreign:
+                self.foreign.add((driver, fixture.case))
+            for cell, key in pairs:
+                if key in known:
+                    self._collect(cell, known[key][0])
+                    self.remembered += 1
+                    self.done += 1
+            left = [(cell, key) for cell, key in pairs if key not in known]
+            if left:
+                yield fixture, driver, left
+
+    def _chunks(self, waiting: Sequence[Waiting]) -> list[list[Waiting]]:
+        """Documents of one kind and driver together; in a hurry those that are likely to break first."""
+        groups: dict[tuple[str, str, int], list[Waiting]] = {}
+        for one in waiting:
+            fixture, driver, _ = one
+            rank = self.ranks(fixture, driver) if self.deadline is not None else 0
+            groups.setdefault((fixture.kind, driver, rank), []).append(one)
+        size = CHUNK if self.deadline is None else HURRIED
+        in_order = sorted(groups.items(), key=lambda item: item[0][2])
+        return [group[at : at + size] for _, group in in_order for at in range(0, len(group), size)]
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _give_up(self, chunk: Sequence[Waiting]) -> None:
+        for fixture, _, cells in chunk:
+            for key, _ in cells:
+                self._collect(key, _belated(fixture.case))
 
     def _static(self, recorded: Sequence[CellKey]) -> None:
         """Compare the records of each cell of a recorded surface."""
         records = static.Records(self.found)
         moving = [key for key in recorded if key.check != STATIC]
-        still = [key for key in recorded if key.check == STATIC]
-        for at, key in enumerate(still, 1):
-            for verdict in static.judge(key, records, self.selection.cases):
+        still = {self.memory.key(key): key for key in recorded if key.check == STATIC}
+        known = self.memory.kept.get_many(still)
+        for at, (kept, key) in enumerate(still.items(), 1):
+            if kept in known:
+                self.remembered += len(known[kept])
+            elif self._late():
+                known[kept] = [_belated("(record)")]
+            else:
+                known[kept] = list(static.judge(key, records))
+                self.judged += len(known[kept])
+                self.memory.remember(kept, known[kept])
+                self.memory.flush()
+            for verdict in static.chosen(known.pop(kept), self.selection.cases):
                 self._collect(key, verdict)
             self.progress(at, len(still))
         if moving:
             with guests.Moves(self.found, self.progress) as moves:
-                for key, verdicts in guests.cells(moves, moving, self.selection.cases).items():
-                    for verdict in verdicts:
-                        self._collect(key, verdict)
+                for part in [moving] if self.deadline is None else [[key] for key in moving]:
+                    if self._late():
+                        self._collect(part[0], _belated("(guests)"))
+                        continue
+                    for key, verdicts in guests.cells(moves, part, self.selection.cases).items():
+                        for verdict in verdicts:
+                            self._collect(key, verdict)
             self.moved = moves.asked, moves.known
             self.notes += agreement(self.tallies, guests.LIVE, guests.KIND)
 
-    def _chunk(self, chunk: Sequence[Fixture], driver: str, cells: Sequence[CellKey]) -> None:
+    def _chunk(self, chunk: Sequence[Waiting]) -> None:
         """Advance all judges of a chunk together, so that each round is one batch of questions."""
         every_check, surface_of = checks.every(), surfaces.every()
-        setups = self.answers.drivers[driver].kinds
-        judges: list[tuple[CellKey, Case, Steps]] = []
-        for fixture in chunk:
-            surface = surface_of[fixture.kind]
-            case = Case(fixture, driver, surface, setups[fixture.kind], self.found.products)
-            if fixture.foreign:
-                self.foreign.add((driver, fixture.case))
-            judges += [(k, case, every_check[k.check].judge(case, k.old, k.new)) for k in cells]
-        waiting: list[tuple[CellKey, Case, Steps, Question | None]] = [(*judge, None) for judge in judges]
+        waiting: list[tuple[Judge, Question | None]] = []
+        for fixture, driver, cells in chunk:
+            setup = self.answers.drivers[driver].kinds[fixture.kind]
+            case = Case(fixture, driver, surface_of[fixture.kind], setup, self.found.products)
+            for k, kept in cells:
+                waiting.append((Judge(k, case, every_check[k.check].judge(case, k.old, k.new), kept), None))
         answered: dict[Question, Answer | NotHere] = {}
         while waiting:
-            following: list[tuple[CellKey, Case, Steps, Question | None]] = []
-            for key, case, steps, question in waiting:
-                asks = self._advance(key, case, steps, answered[question] if question else None)
+            following: list[tuple[Judge, Question | None]] = []
+            for judge, question in waiting:
+                asks = self._advance(judge, answered[question] if question else None)
                 if asks is not None:
-                    following.append((key, case, steps, asks))
+                    following.append((judge, asks))
             waiting = following
             answered |= self.answers.resolve(q for *_, q in waiting if q is not None and q not in answered)
 
-    def _advance(self, key: CellKey, case: Case, steps: Steps, answer: Answer | NotHere | None) -> Question | None:
+    def _advance(self, judge: Judge, answer: Answer | NotHere | None) -> Question | None:
         """Send a judge its answer: its next question, or None when it has given its verdict."""
         try:
-            return steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
+            return judge.steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
         except StopIteration as stop:
-            self._collect(key, stop.value)
+            verdict: Verdict = stop.value
         except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes an outcome
-            reason = f"{type(error).__name__}: {error}"
-            self._collect(key, Verdict(case.fixture.case, Outcome.BROKEN, reason=reason))
+            verdict = Verdict(judge.case.fixture.case, Outcome.BROKEN, reason=f"{type(error).__name__}: {error}")
+        self.judged += 1
+        self.memory.remember(judge.kept, [verdict])
+        self._collect(judge.key, verdict)
         return None
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
         verdict = explained(verdict, self.crossed[key])
         if verdict.outcome is not Outcome.NOT_APPLICABLE and key.driver != NO_DRIVER:
-            self.judged.add((key.driver, verdict.case))
+            self.seen.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
         if verdict.findings:
-            verdict = replace(verdict, findings=tuple(_shortened(f) for f in verdict.findings))
+            verdict = replace(verdict, findings=tuple(shortened(f) for f in verdict.findings))
         if key.driver == NO_DRIVER:
             # What a release adds to its interfaces, and what is worth a look, is thousands of names: 'diff' lists them.
             self.tallies[key].add(verdict, self.selection.gate, min(Tier.BREAK, self.selection.gate), MANY)
@@ -262,22 +316,23 @@ class Runner:
             self.tallies[key].add(verdict, self.selection.gate)
 
     def matrix(self) -> Matrix:
-        cells = [tally.cell(key) for key, tally in self.tallies.items()]
         stale = sorted(self._askable() - self.used) if self._everything_asked() else []
         return Matrix(
             columns=self.found.columns,
-            cells=cells,
+            cells=[tally.cell(key) for key, tally in self.tallies.items()],
             gate=self.selection.gate,
             asked=self.answers.asked + self.moved[0],
             cached=self.answers.cached + self.moved[1],
             replayed=self.answers.replayed,
+            judged=self.judged,
+            remembered=self.remembered,
             stale=tuple(stale),
             notes=(*self.found.notes, *self._set_aside(), *self.notes),
         )
 
     def _set_aside(self) -> list[str]:
         """How many of somebody else's documents no release accepts, by driver."""
-        aside = Counter(driver for driver, _ in self.foreign - self.judged)
+        aside = Counter(driver for driver, _ in self.foreign - self.seen)
         every = Counter(driver for driver, _ in self.foreign)
         return [
             f"{driver}: {n} of {every[driver]} documents set aside, no release accepts them"
@@ -295,6 +350,10 @@ class Runner:
         return self.selection.complete and not self.foreign and not missing
 
 
+def _belated(case: str) -> Verdict:
+    return unasked(case, NotHere("the time budget ended first", "give it more"))
+
+
 def crossed(key: CellKey, found: Columns) -> changes.Crossed:
     """The ledger entries that may explain a finding of this cell."""
     return changes.crossed(key, found.products, ledger.entries())
@@ -307,19 +366,6 @@ def explained(verdict: Verdict, entries: changes.Crossed) -> Verdict:
     verdict = changes.explain(verdict, entries)
     bad = verdict.worst >= Tier.BREAK
     return replace(verdict, outcome=Outcome.INCOMPATIBLE if bad else Outcome.COMPATIBLE)
-
-
-def _cut(verdict: Verdict, most: int) -> Verdict:
-    """A verdict with its worst findings, and how many more there are."""
-    worst = sorted(verdict.findings, key=lambda f: (-f.tier, f.path, f.change))[:most]
-    rest = len(verdict.findings) - most
-    return replace(verdict, findings=tuple(worst), reason=f"{rest} more findings: virt-compat explain")
-
-
-def _shortened(finding: Finding) -> Finding:
-    if len(finding.old) <= LONG and len(finding.new) <= LONG:
-        return finding
-    return replace(finding, old=finding.old[:LONG], new=finding.new[:LONG])
 
 
 def run(
@@ -335,8 +381,11 @@ def run(
         selection = replace(selection, checks=tuple(checks.every()))
     documents = own_documents(selection) if documents is None else list(documents)
     with opened(found) as answers:
-        runner = Runner(selection, found, answers, progress)
-        runner.run(documents)
+        runner = Runner(selection, found, answers, Memory(found), progress)
+        try:
+            runner.run(documents)
+        finally:
+            runner.memory.kept.close()
         return runner.matrix()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -93,7 +93,7 @@ class Records:
         return kept
 
 
-def judge(key: CellKey, records: Records, cases: tuple[str, ...] = ()) -> Iterator[Verdict]:
+def judge(key: CellKey, records: Records) -> Iterator[Verdict]:
     """The verdicts of one cell: one an interface, one a part that is not known."""
     surface = surfaces.every_recorded()[key.kind]
     sides: list[Record] = []
@@ -112,7 +112,12 @@ def judge(key: CellKey, records: Records, cases: tuple[str, ...] = ()) -> Iterat
         sides.append(record)
     names = records.found.names
     back = names.index(key.old) > names.index(key.new)
-    for verdict in policy.compare(surface, sides[0], sides[1], back=back):
+    yield from policy.compare(surface, sides[0], sides[1], back=back)
+
+
+def chosen(verdicts: Sequence[Verdict], cases: tuple[str, ...]) -> Iterator[Verdict]:
+    """The verdicts of these interfaces (all where none is named), and every one that could not be given."""
+    for verdict in verdicts:
         unknown = verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN)
         if unknown or not cases or any(fnmatchcase(verdict.case, pattern) for pattern in cases):
             yield verdict

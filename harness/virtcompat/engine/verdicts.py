@@ -46,4 +46,4 @@ def _summaries(text: str) -> dict[str, str]:
 
 def publishable(matrix: Matrix) -> Matrix:
     """The matrix without what differs from run to run though nothing changed: where its answers came from."""
-    return replace(matrix, asked=0, cached=0, replayed=0)
+    return replace(matrix, asked=0, cached=0, replayed=0, judged=0, remembered=0)

@@ -86,11 +86,7 @@ def _summary(console: Console, matrix: Matrix) -> None:
     console.print(", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o]) or "nothing was asked")
     on_documents = sum(c.asked for c in matrix.cells if c.key.driver != NO_DRIVER)
     if on_documents:
-        console.print(
-            f"{on_documents} verdicts on documents from {matrix.asked + matrix.cached + matrix.replayed} answers: "
-            f"{matrix.asked} asked of real libvirt now, {matrix.cached} known from earlier runs, {matrix.replayed} "
-            "read from golden/"
-        )
+        console.print(f"{on_documents} verdicts on documents{_sources(matrix)}")
     on_interfaces = sum(c.asked for c in matrix.cells if c.key.check == STATIC)
     if on_interfaces:
         console.print(f"{on_interfaces} verdicts on recorded interfaces")
@@ -113,6 +109,18 @@ def _summary(console: Console, matrix: Matrix) -> None:
         console.print(f"stale ledger entry: {entry} explains nothing any more", style="bold red")
     for note in matrix.notes:
         console.print(f"note: {note}", style="yellow")
+
+
+def _sources(matrix: Matrix) -> str:
+    """Where the verdicts of this run came from; nothing of a published matrix, which is about no run."""
+    answers = matrix.asked + matrix.cached + matrix.replayed
+    if not answers:
+        return ", all of them known from earlier runs" if matrix.remembered else ""
+    earlier = f" (the others known from earlier runs, {matrix.judged} new ones)" if matrix.remembered else ""
+    return (
+        f"{earlier} from {answers} answers: {matrix.asked} asked of real libvirt now, {matrix.cached} known from earlier "
+        f"runs, {matrix.replayed} read from golden/"
+    )
 
 
 RENDERER: Renderer = TextRenderer()

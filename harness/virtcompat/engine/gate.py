@@ -1,0 +1,239 @@
+"""The gate: a candidate against the releases that it must be compatible with, judged item by item."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from virtcompat.engine import columns as columns_module
+from virtcompat.engine import labs, witness
+from virtcompat.engine import run as engine
+from virtcompat.engine.answers import Answers
+from virtcompat.engine.columns import Columns
+from virtcompat.engine.memory import Memory, document
+from virtcompat.engine.run import Progress, Runner, Selection
+from virtcompat.errors import UsageError
+from virtcompat.facts import masked
+from virtcompat.judgement import Item, Judgement, Standing, Unreached, Waiver, fingerprint
+from virtcompat.model import NO_DRIVER, CellKey, Finding, Fixture, Outcome, Tier
+from virtcompat.policy import waivers as policy
+from virtcompat.store import releases, waivers
+
+#: The name under which a candidate is kept that was given as a directory, a command or this machine.
+CANDIDATE = "candidate"
+#: Called with what is done now and a progress of it.
+Stage = Callable[[str], Progress]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be judged. budget: seconds for everything; minimise: whether breaks are reduced to witnesses."""
+
+    baselines: tuple[str, ...]
+    candidate: str
+    drivers: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    gate: Tier = Tier.BREAK
+    waivers: Path | None = None
+    budget: float | None = None
+    minimise: bool = True
+    forgive: bool = False  # what this machine cannot ask does not make the judgement inconclusive
+
+
+def adopt(kind: str, how: Mapping[str, str]) -> str:
+    """Keep a lab as the release ``candidate``, in place of the last one; its name."""
+    labs.add(CANDIDATE, kind, how)
+    return CANDIDATE
+
+
+@dataclass(slots=True)
+class Gate:
+    """One judgement in the making."""
+
+    request: Request
+    found: Columns
+    waived: list[Waiver]
+    started: float = field(default_factory=time.monotonic)
+    used: set[int] = field(default_factory=set)
+    passed: set[tuple[str, str, str]] = field(default_factory=set)
+    before: dict[str, CellKey] = field(default_factory=dict)
+
+    @property
+    def deadline(self) -> float | None:
+        return None if self.request.budget is None else self.started + self.request.budget
+
+    def mine(self, key: CellKey) -> bool:
+        """Whether a cell is about the candidate; the others say what was so before it."""
+        return self.request.candidate in (key.old, key.new)
+
+    def ranks(self, memory: Memory) -> Callable[[Fixture, str], int]:
+        """What is likely to break comes first: what broke before, then what no gate has judged as it is now."""
+        failed = memory.kept.failed()
+        digests: dict[int, bool] = {}
+
+        def rank(fixture: Fixture, driver: str) -> int:
+            if (fixture.kind, driver, fixture.case) in failed:
+                return 0
+            if id(fixture) not in digests:
+                digests[id(fixture)] = bool(memory.kept.seen([document(fixture)]))
+            return 2 if digests[id(fixture)] else 1
+
+        return rank
+
+    def know(self, runner: Runner) -> None:
+        """Learn from the releases' own cells what they have already, and what has ever passed."""
+        self.passed |= runner.memory.kept.passed()
+        for key, tally in runner.tallies.items():
+            if self.mine(key):
+                continue
+            if key.driver != NO_DRIVER:
+                self.passed |= {(key.kind, key.driver, case) for case in tally.seen - tally.bad}
+            for verdict in tally.kept:
+                for finding in verdict.findings:
+                    self.before.setdefault(fingerprint(key, finding), key)
+
+    def items(self, runner: Runner) -> list[Item]:
+        """The candidate's findings at the gate's tier, one item a fingerprint and standing."""
+        groups: dict[tuple[str, Standing], Item] = {}
+        for key, tally in runner.tallies.items():
+            if not self.mine(key):
+                continue
+            for verdict in tally.kept:
+                for finding in verdict.findings:
+                    if finding.tier >= self.request.gate:
+                        item = self._item(key, finding, verdict.case)
+                        same = groups.setdefault((item.fingerprint, item.standing), item)
+                        if verdict.case not in same.cases:
+                            groups[item.fingerprint, item.standing] = replace(same, cases=(*same.cases, verdict.case))
+        order = list(Standing)
+        return sorted(
+            groups.values(),
+            key=lambda i: (order.index(i.standing), -i.finding.tier, -len(i.cases), i.finding.path, i.fingerprint),
+        )
+
+    def _item(self, key: CellKey, finding: Finding, case: str) -> Item:
+        print_ = fingerprint(key, finding)
+        item = Item(print_, Standing.REGRESSION, key, finding, (case,), f"virt-compat explain {key}/{case}")
+        if finding.explained:
+            return replace(item, standing=Standing.KNOWN, why=finding.entry)
+        for at, waiver in enumerate(self.waived):
+            if policy.accepts(waiver, key, finding, print_, self.found.products):
+                self.used.add(at)
+                if not policy.ended(waiver, datetime.date.today(), self.found.products[self.request.candidate]):
+                    return replace(item, standing=Standing.WAIVED, why=waiver.reason, waiver=waiver)
+        if print_ in self.before:
+            return replace(item, standing=Standing.BEFORE, why=f"as in {self.before[print_]}")
+        if key.driver != NO_DRIVER and (key.kind, key.driver, case) not in self.passed:
+            return replace(item, standing=Standing.PENDING, why="no release has passed this fixture yet")
+        return item
+
+    def missing(self, runner: Runner, outcome: Outcome) -> list[Unreached]:
+        """What of the candidate's cells could not be asked (or broke), by cell and reason."""
+        counts: Counter[tuple[CellKey, str]] = Counter()
+        for key, tally in runner.tallies.items():
+            if self.mine(key):
+                counts.update((key, v.reason) for v in tally.kept if v.outcome is outcome)
+        return [Unreached(key, n, why) for (key, why), n in counts.items()]
+
+    def problems(self, runner: Runner) -> list[str]:
+        """What is wrong with the waivers; one that was not reached is not said to match nothing."""
+        unknown = (Outcome.NOT_HERE, Outcome.BROKEN)
+        whole = [
+            key
+            for key, tally in runner.tallies.items()
+            if self.mine(key) and not any(tally.counts.get(o) for o in unknown) and not self.request.cases
+        ]
+        ends = (datetime.date.today(), self.found.products[self.request.candidate])
+        return policy.problems(self.waived, self.used, whole, self.found.products, ends)
+
+    def minimised(self, items: list[Item], answers: Answers, progress: Progress) -> Iterator[Item]:
+        """The items, each regression with its witness; those of one cause share the first one's."""
+        heads: dict[tuple[str, ...], str] = {}
+        todo = [i for i in items if i.standing is Standing.REGRESSION]
+        for item in items:
+            if item.standing is not Standing.REGRESSION or item.key.driver == NO_DRIVER:
+                yield item
+                continue
+            cause = (item.key.kind, item.key.driver, masked(item.finding.path), item.finding.change.value)
+            if cause in heads:
+                yield replace(item, why=f"as {heads[cause]}")
+                continue
+            heads[cause] = item.fingerprint
+            made = witness.witness(item.key, item.cases[0], item.finding, answers, self.deadline)
+            progress(todo.index(item) + 1, len(todo))
+            yield replace(item, witness=made, command=made.command if made else item.command)
+
+
+def judge(request: Request, stage: Stage = lambda title: lambda done, of: None) -> Judgement:
+    """Ask what is not known, judge it against the baselines. UsageError where a name does not exist."""
+    if request.candidate in request.baselines:
+        raise UsageError(f"{request.candidate} is baseline and candidate", "name another candidate")
+    names = (*request.baselines, request.candidate)
+    for name in names:
+        releases.find(name)
+    narrowed = Selection(request.checks, request.kinds, request.drivers, names, cases=request.cases, gate=request.gate)
+    selection = engine.validated(narrowed)
+    found = columns_module.find(names)
+    gate = Gate(request, found, waivers.read(request.waivers) if request.waivers else [])
+    documents = engine.own_documents(selection)
+    with engine.opened(found) as answers:
+        memory = Memory(found)
+        try:
+            runner = Runner(selection, found, answers, memory, stage("asking"), deadline=gate.deadline)
+            runner.ranks = gate.ranks(memory) if gate.deadline is not None else runner.ranks
+            runner.run(documents)
+            gate.know(runner)
+            items = gate.items(runner)
+            memory.kept.fail(_cases(items))
+            memory.kept.succeed(gate.passed | _passed(runner))
+            if request.minimise:
+                items = list(gate.minimised(items, answers, stage("minimising")))
+        finally:
+            memory.kept.close()
+        return _judgement(gate, runner, items)
+
+
+def _cases(items: list[Item]) -> Iterator[tuple[str, str, str]]:
+    for item in items:
+        if item.standing is Standing.REGRESSION and item.key.driver != NO_DRIVER:
+            yield from ((item.key.kind, item.key.driver, case) for case in item.cases)
+
+
+def _passed(runner: Runner) -> set[tuple[str, str, str]]:
+    """What some release passed in a check of itself."""
+    return {
+        (key.kind, key.driver, case)
+        for key, tally in runner.tallies.items()
+        if key.driver != NO_DRIVER and key.old == key.new
+        for case in tally.seen - tally.bad
+    }
+
+
+def _judgement(gate: Gate, runner: Runner, items: list[Item]) -> Judgement:
+    mine = [tally for key, tally in runner.tallies.items() if gate.mine(key)]
+    by_name = {c.name: c for c in gate.found.columns}
+    return Judgement(
+        candidate=by_name[gate.request.candidate],
+        baselines=tuple(by_name[name] for name in gate.found.names if name in gate.request.baselines),
+        gate=gate.request.gate,
+        items=tuple(items),
+        unreached=tuple(gate.missing(runner, Outcome.NOT_HERE)),
+        broken=tuple(gate.missing(runner, Outcome.BROKEN)),
+        problems=tuple(gate.problems(runner)),
+        compatible=sum(t.counts[Outcome.COMPATIBLE] for t in mine),
+        incompatible=sum(t.counts[Outcome.INCOMPATIBLE] for t in mine),
+        asked=runner.answers.asked + runner.moved[0],
+        known=runner.answers.cached + runner.answers.replayed + runner.moved[1],
+        judged=runner.judged,
+        remembered=runner.remembered,
+        seconds=time.monotonic() - gate.started,
+        notes=tuple(gate.found.notes),
+        forgiven=gate.request.forgive,
+        waivers=tuple(gate.waived),
+    )
