@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -18,16 +19,25 @@ from virtcompat.renderers import causes, sentence
 
 @click.command()
 @click.argument("cell")
+@click.option(
+    "--document", type=click.Path(path_type=Path), help="Judge this XML file in the cell, or in place of the case."
+)
 @click.option("--format", "form", default="text", type=click.Choice(("text", "json")))
-def explain(cell: str, form: str) -> int:
+def explain(cell: str, document: Path | None, form: str) -> int:
     """Show what is behind a CELL, written check/kind/driver/old/new, or behind one case of it: …/case.
+
+    With --document a file of yours is judged instead: a guest of your own, or the witness of a break.
 
     \b
     Examples:
       virt-compat explain upgrade-disk/domain/qemu/debian-13/debian-14
       virt-compat explain upgrade-disk/domain/qemu/debian-13/debian-14/m68k-q800-default
+      virt-compat explain upgrade-redefine/domain/qemu/debian-12/debian-14 --document guest.xml
     """
     key, name = evidence.parse_cell(cell)
+    if document is not None:
+        _show(evidence.document(key, name, document), form)
+        return 0
     if name:
         _show(evidence.case(key, name), form)
         return 0
@@ -57,6 +67,8 @@ def _show(found: Evidence, form: str) -> None:
         for f in found.verdict.findings
     ]
     record = {"cell": str(found.key), "case": found.verdict.case, "outcome": found.verdict.outcome}
+    if found.document:
+        record |= {"document": found.document, "note": found.note}
     click.echo(json.dumps({**record, "reason": found.verdict.reason, "findings": findings}, indent=1))
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import unified_diff
+from pathlib import Path
 
-from virtcompat import checks, drivers, surfaces
+from virtcompat import checks, documents, drivers, surfaces
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import guests, stability, static
+from virtcompat.engine import guests, stability, standin, static
 from virtcompat.engine import run as engine
 from virtcompat.engine.answers import Answers
-from virtcompat.errors import UsageError
-from virtcompat.model import STATIC, Answer, Cell, CellKey, NotHere, Question, Verdict
+from virtcompat.engine.standin import StandIn
+from virtcompat.errors import BadData, UsageError
+from virtcompat.model import STATIC, Answer, Cell, CellKey, Fixture, NotHere, Question, Verdict
 from virtcompat.policy.records import merged
 from virtcompat.store import ledger
 from virtcompat.store.records import written
 
 PARTS = 5
+WITHOUT_KVM = "asked as a guest that QEMU translates: no lab has KVM"
+#: Kinds of document that belong to another object, which a fixture names.
+OWNED = frozenset("domainsnapshot domaincheckpoint networkport nwfilterbinding storagevol".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,28 @@ class Asked:
 
 @dataclass(slots=True)
 class Evidence:
-    """What one check asked about one case, and what it made of it. records: (release, its facts) of an interface."""
+    """What one check asked about one case, and what it made of it.
+
+    records: (release, its facts) of an interface. document: the file that was judged in place of a fixture's text.
+    """
 
     key: CellKey
     verdict: Verdict
     asked: list[Asked] = field(default_factory=list)
     records: list[tuple[str, str]] = field(default_factory=list)
+    document: str = ""
+    foreign: bool = False
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The cell with its case, where the case is one of the project's."""
+        return str(self.key) if self.foreign else f"{self.key}/{self.verdict.case}"
+
+    @property
+    def command(self) -> str:
+        words = ["virt-compat", "explain", self.name]
+        return shlex.join([*words, "--document", self.document] if self.document else words)
 
 
 def parse_cell(text: str) -> tuple[CellKey, str]:
@@ -94,18 +116,61 @@ def case(key: CellKey, name: str) -> Evidence:
         return interface(key, name)
     if key.check in guests.CHECKS:
         return moved(key, name)
+    return _judged(key, _fixture(key, name))
+
+
+def document(key: CellKey, name: str, file: Path) -> Evidence:
+    """A document of the user's, judged in a cell: on its own, or in place of the text of a case, with all that is known of it.
+
+    On its own what libvirt would draw at random (UUID, hardware addresses) is fixed first, and KVM left out.
+    Raises BadData.
+    """
+    if key.check not in checks.every():
+        raise UsageError(f"{key.check}/{key.kind} is not about documents", "name a cell of a check that is")
+    text = documents.read_text(file)
+    tag = documents.root_tag(text)
+    if tag != documents.ROOTS[key.kind]:
+        kind = documents.KIND_OF_ROOT.get(tag)
+        remedy = f"write {key.check}/{kind}/…" if kind else f"the root element must be <{documents.ROOTS[key.kind]}>"
+        raise BadData(file, f"root element <{tag}>, but the cell is about a {key.kind}", remedy)
+    stand_in = standin.exact(text)
+    if name:
+        fixture = replace(_fixture(key, name), text=text)
+    elif key.kind in OWNED and not stand_in.context:
+        remedy = f"name a case that has one: {key}/CASE --document {file} (fixtures/{key.kind}/)"
+        raise UsageError(f"a {key.kind} belongs to another object, which the document does not give", remedy)
+    else:
+        fixture = _foreign(key, stand_in, file)
+    evidence = _judged(key, fixture)
+    evidence.document, evidence.foreign = str(file), fixture.foreign
+    evidence.note = WITHOUT_KVM if fixture.foreign and stand_in.kvm else ""
+    return evidence
+
+
+def _foreign(key: CellKey, own: StandIn, file: Path) -> Fixture:
+    flavour = "" if documents.arch_of(own.text) in ("", "x86_64", "i686") else "all"
+    return Fixture(
+        key.kind, file.stem, own.text, f"from {file}", (key.driver,), context=own.context, flavour=flavour, foreign=True
+    )
+
+
+def _fixture(key: CellKey, name: str) -> Fixture:
+    """The project's fixture of a case; UsageError where this driver is asked none of that name."""
     selection = engine.Selection((key.check,), (key.kind,), (key.driver,), (), (key.old,), (key.new,), (name,))
-    documents = [d for d in engine.own_documents(selection) if d.case == name and key.driver in d.drivers]
-    if not documents:
+    found = [d for d in engine.own_documents(selection) if d.case == name and key.driver in d.drivers]
+    if not found:
         raise UsageError(f"no fixture {key.kind}/{name} for the {key.driver} driver", "see the cell without a case")
+    return found[0]
+
+
+def _judged(key: CellKey, fixture: Fixture) -> Evidence:
     driver = drivers.every()[key.driver]
     if key.kind not in driver.kinds:
         raise UsageError(f"the {key.driver} driver has no {key.kind}", "see 'virt-compat list drivers'")
     with engine.opened(columns_module.find(())) as answers:
         columns = answers.columns
-        subject = checks.Case(
-            documents[0], key.driver, surfaces.every()[key.kind], driver.kinds[key.kind], columns.products
-        )
+        setup = driver.kinds[key.kind]
+        subject = checks.Case(fixture, key.driver, surfaces.every()[key.kind], setup, columns.products)
         return _replay(key, subject, answers)
 
 
@@ -125,8 +190,10 @@ def _replay(key: CellKey, subject: checks.Case, answers: Answers) -> Evidence:
 
 def lines(evidence: Evidence) -> Iterator[str]:
     """The evidence as a person reads it."""
-    verdict, key = evidence.verdict, evidence.key
-    yield f"{key}/{verdict.case}: {verdict.outcome}" + (f" ({verdict.worst.label})" if verdict.findings else "")
+    verdict = evidence.verdict
+    yield f"{evidence.name}: {verdict.outcome}" + (f" ({verdict.worst.label})" if verdict.findings else "")
+    if evidence.document:
+        yield f"  of the document {evidence.document}{evidence.note and f' ({evidence.note})'}"
     if verdict.reason:
         yield f"  because {verdict.reason}"
     for finding in verdict.findings:
@@ -143,7 +210,7 @@ def lines(evidence: Evidence) -> Iterator[str]:
             yield "    in no ledger entry"
     yield from _documents(evidence)
     yield ""
-    yield f"reproduce: virt-compat explain {key}/{verdict.case}"
+    yield f"reproduce: {evidence.command}"
 
 
 def _documents(evidence: Evidence) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from virtcompat import outputs
 from virtcompat.engine import columns as columns_module
 from virtcompat.engine import labs, witness
 from virtcompat.engine import run as engine
@@ -16,15 +17,13 @@ from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.memory import Memory, document
 from virtcompat.engine.run import Progress, Runner, Selection
-from virtcompat.errors import UsageError
+from virtcompat.errors import LabError, UsageError
 from virtcompat.facts import masked
-from virtcompat.judgement import Item, Judgement, Standing, Unreached, Waiver, fingerprint
+from virtcompat.judgement import Item, Judgement, Standing, Unreached, Waiver, Witness, fingerprint
 from virtcompat.model import NO_DRIVER, CellKey, Finding, Fixture, Outcome, Tier
 from virtcompat.policy import waivers as policy
 from virtcompat.store import releases, waivers
 
-#: The name under which a candidate is kept that was given as a directory, a command or this machine.
-CANDIDATE = "candidate"
 #: Called with what is done now and a progress of it.
 Stage = Callable[[str], Progress]
 
@@ -48,8 +47,8 @@ class Request:
 
 def adopt(kind: str, how: Mapping[str, str]) -> str:
     """Keep a lab as the release ``candidate``, in place of the last one; its name."""
-    labs.add(CANDIDATE, kind, how)
-    return CANDIDATE
+    labs.add(releases.CANDIDATE, kind, how)
+    return releases.CANDIDATE
 
 
 @dataclass(slots=True)
@@ -99,8 +98,8 @@ class Gate:
                     self.before.setdefault(fingerprint(key, finding), key)
 
     def items(self, runner: Runner) -> list[Item]:
-        """The candidate's findings at the gate's tier, one item a fingerprint and standing."""
-        groups: dict[tuple[str, Standing], Item] = {}
+        """The candidate's findings at the gate's tier, one item a cell, fingerprint and standing."""
+        groups: dict[tuple[CellKey, str, Standing], Item] = {}
         for key, tally in runner.tallies.items():
             if not self.mine(key):
                 continue
@@ -108,13 +107,14 @@ class Gate:
                 for finding in verdict.findings:
                     if finding.tier >= self.request.gate:
                         item = self._item(key, finding, verdict.case)
-                        same = groups.setdefault((item.fingerprint, item.standing), item)
+                        place = key, item.fingerprint, item.standing
+                        same = groups.setdefault(place, item)
                         if verdict.case not in same.cases:
-                            groups[item.fingerprint, item.standing] = replace(same, cases=(*same.cases, verdict.case))
+                            groups[place] = replace(same, cases=(*same.cases, verdict.case))
         order = list(Standing)
         return sorted(
             groups.values(),
-            key=lambda i: (order.index(i.standing), -i.finding.tier, -len(i.cases), i.finding.path, i.fingerprint),
+            key=lambda i: (order.index(i.standing), -i.finding.tier, -len(i.cases), i.finding.path, str(i.key)),
         )
 
     def _item(self, key: CellKey, finding: Finding, case: str) -> Item:
@@ -127,10 +127,10 @@ class Gate:
                 self.used.add(at)
                 if not policy.ended(waiver, datetime.date.today(), self.found.products[self.request.candidate]):
                     return replace(item, standing=Standing.WAIVED, why=waiver.reason, waiver=waiver)
-        if print_ in self.before:
-            return replace(item, standing=Standing.BEFORE, why=f"as in {self.before[print_]}")
         if key.driver != NO_DRIVER and (key.kind, key.driver, case) not in self.passed:
             return replace(item, standing=Standing.PENDING, why="no release has passed this fixture yet")
+        if print_ in self.before:
+            return replace(item, standing=Standing.BEFORE, why=f"as in {self.before[print_]}")
         return item
 
     def missing(self, runner: Runner, outcome: Outcome) -> list[Unreached]:
@@ -160,14 +160,24 @@ class Gate:
             if item.standing is not Standing.REGRESSION or item.key.driver == NO_DRIVER:
                 yield item
                 continue
-            cause = (item.key.kind, item.key.driver, masked(item.finding.path), item.finding.change.value)
+            place, change = masked(item.finding.path), item.finding.change.value
+            cause = (item.key.kind, item.key.driver, place, change, outputs.words(item.finding))
             if cause in heads:
-                yield replace(item, why=f"as {heads[cause]}")
+                yield replace(item, why=f"like {heads[cause]}, whose witness shows it")
                 continue
             heads[cause] = item.fingerprint
-            made = witness.witness(item.key, item.cases[0], item.finding, answers, self.deadline)
+            made = self._witness(item, answers)
             progress(todo.index(item) + 1, len(todo))
             yield replace(item, witness=made, command=made.command if made else item.command)
+
+    def _witness(self, item: Item, answers: Answers) -> Witness | None:
+        """The item's witness; a check of the candidate by itself is held against the newest baseline."""
+        alone = item.key.old == item.key.new
+        control = next((n for n in reversed(self.found.names) if n in self.request.baselines), "") if alone else ""
+        try:
+            return witness.witness(item.key, item.cases[0], item.finding, answers, self.deadline, baseline=control)
+        except LabError:
+            return None  # a lab that dies of a smaller document takes the witness with it, not the judgement
 
 
 def judge(request: Request, stage: Stage = lambda title: lambda done, of: None) -> Judgement:

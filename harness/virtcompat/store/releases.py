@@ -68,13 +68,18 @@ def added() -> list[Release]:
     return sorted((_read(f) for f in (paths.config_dir() / "releases").glob("*.toml")), key=lambda r: r.order)
 
 
+#: The gate's last candidate that was given as a directory, a command or this machine: asked where it is named, and
+#: a column of nothing else.
+CANDIDATE = "candidate"
+
+
 def every() -> list[Release]:
-    return shipped() + added()
+    return shipped() + [r for r in added() if r.name != CANDIDATE]
 
 
 def find(name: str) -> Release:
     """A release by name; ``debian-12-all`` is the flavour ``all`` of ``debian-12``."""
-    for release in every():
+    for release in shipped() + added():
         if release.name == name:
             return release
         for flavour, packages in release.flavours.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -26,7 +28,10 @@ class CommandLab:
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        return identify.fingerprint(self)
+        """The binaries that answer, and the command itself: a wrapper may change what they say."""
+        program = Path(self.prefix[0]).read_bytes()
+        body = [identify.fingerprint(self), hashlib.sha256(program).hexdigest(), *self.prefix[1:]]
+        return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
     def command(self, daemon: bool) -> list[str]:
         return bwrap.python([*bwrap.command(Path("/"), daemon, None, self.shown), *self.prefix], self.interpreter)
