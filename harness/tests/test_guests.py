@@ -284,13 +284,13 @@ def test_a_domain_is_read_for_what_is_tried_and_what_is_not(tmp_path: Path) -> N
     file = tmp_path / "x.xml"
     text = DOMAIN.format(machine="q35", model="virtio")
     file.write_text(text, encoding="utf-8")
-    assert migration.of_domain(file) == ("q35", ("plain", "virtio-net"), [])
+    assert migration.of_file(file) == ("q35", ("plain", "virtio-net"), [])
     more = text.replace("</type>", "</type><loader>/x.fd</loader>").replace("<os>", "<vcpu>4</vcpu><os>")
     file.write_text(more, encoding="utf-8")
     unknown = ["firmware of its own (os/loader)"]
-    assert migration.of_domain(file) == ("q35", ("plain", "processors", "virtio-net"), unknown)
+    assert migration.of_file(file) == ("q35", ("plain", "processors", "virtio-net"), unknown)
     file.write_text(text.replace("<type ", "<type arch='aarch64' "), encoding="utf-8")
-    assert migration.of_domain(file)[2] == ["aarch64: only x86 guests are tried"]
+    assert migration.of_file(file)[2] == ["aarch64: only x86 guests are tried"]
     both = ("--domain", str(file), "--machine", "pc-q35-7.2")
     assert run("can-migrate", "--from", "debian-12", "--to", "debian-13", *both).returncode == 2
 
@@ -303,7 +303,7 @@ def test_what_is_no_domain_is_bad_data(text: str, words: str, tmp_path: Path) ->
     file = tmp_path / "x.xml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(BadData, match=words):
-        migration.of_domain(file)
+        migration.of_file(file)
 
 
 @pytest.mark.lab

@@ -38,7 +38,7 @@ class Seconds(click.ParamType[float]):
         return found
 
 
-def _fresh(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+def _fresh(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
     """A run that is cut off, or not understood, must not leave the last one's verdict."""
     value.unlink(missing_ok=True)
     return value

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterator
 
 from virtcompat import checks, drivers, surfaces
+from virtcompat.engine import claims as claiming
 from virtcompat.engine import columns
 from virtcompat.errors import LabError, VirtCompatError
 from virtcompat.labs import build, bwrap
 from virtcompat.labs.prober import starts
 from virtcompat.model import Fixture, NotHere
-from virtcompat.store import fixtures, golden, guests, ledger, paths, stability
+from virtcompat.store import claims, fixtures, golden, guests, ledger, paths, stability
 
 ROOM = 2 << 30
 
@@ -56,7 +57,8 @@ def _column(found: columns.Columns, name: str) -> Iterator[tuple[bool, str]]:
         if isinstance(lab, NotHere):
             yield bool(flavour), f"{label}: {lab.reason}; {lab.remedy}"
             continue
-        for driver in drivers.every().values():
+        asked = [d for d in drivers.every().values() if "domain" in d.kinds and d.flavour in ("", flavour)]
+        for driver in asked:
             said = starts(lab, driver.kinds["domain"])
             yield not said, f"{label}: the {driver.name} driver {'does not open: ' + said if said else 'opens'}"
 
@@ -71,6 +73,8 @@ def data_problems() -> list[str]:
         stability.policy()
         stability.every()
         guests.every()
+        for claim in claims.load():
+            claiming.validate(claim)
     except VirtCompatError as error:
         problems.append(str(error))
     for column in columns.find().columns:

@@ -60,10 +60,11 @@ UNTRIED = {
     "launchSecurity": "launch security",
     "vcpus": "processors that are plugged in later",
 }
+DUMPED = "give the output of 'virsh dumpxml --migratable'"
 #: Parts of every PC, which no device set needs to stand for.
 BUILT_IN = {
     ("controller", "pci-root"), ("controller", "pcie-root"), ("controller", "fdc"), ("input", "mouse"), ("controller", "ide"),
-    ("controller", "sata"), ("memballoon", "none"), ("watchdog", "itco"),
+    ("controller", "sata"), ("memballoon", "none"), ("watchdog", "itco"), ("controller", "none"),
 }  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def ask(old: str, new: str, machine: str = "", devices: tuple[str, ...] = (), do
     if domain is not None:
         if machine or devices:
             raise UsageError("--domain says machine type and devices itself", "leave out --machine and --device-set")
-        machine, devices, answer.unknown = of_domain(domain)
+        machine, devices, answer.unknown = of_file(domain)
         if not machine:
             return answer
     found = columns.find((old, new) if old != new else (old,))
@@ -131,18 +132,25 @@ def _commands(machines: list[str], names: list[str]) -> Iterator[tuple[str, tupl
                 yield f"{machine}/{name}", argv
 
 
-def of_domain(file: Path) -> tuple[str, tuple[str, ...], list[str]]:
+def of_file(file: Path) -> tuple[str, tuple[str, ...], list[str]]:
+    """The same of a domain document in a file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(file, f"not a domain document: {error}", DUMPED) from error
+    return of_domain(text, file)
+
+
+def of_domain(text: str, file: Path | str = "(domain)") -> tuple[str, tuple[str, ...], list[str]]:
     """(machine type, device sets that stand for its devices, devices that none stands for) of a domain document."""
     try:
-        root = parse(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, NotWellFormed) as error:
-        raise BadData(
-            file, f"not a domain document: {error}", "give the output of 'virsh dumpxml --migratable'"
-        ) from error
+        root = parse(text)
+    except NotWellFormed as error:
+        raise BadData(file, f"not a domain document: {error}", DUMPED) from error
     kind = root.find("os/type")
     machine = (kind.get("machine") if kind is not None else "") or ""
     if root.tag != "domain" or kind is None or not machine:
-        raise BadData(file, "no domain with a machine type", "give the output of 'virsh dumpxml --migratable'")
+        raise BadData(file, "no domain with a machine type", DUMPED)
     arch = kind.get("arch", "x86_64")
     if arch not in ("x86_64", "i686"):
         return "", (), [f"{arch}: only x86 guests are tried"]

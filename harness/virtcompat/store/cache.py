@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -29,6 +30,9 @@ class Cache:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(SCHEMA)
+        # Users' own documents are among what was asked.
+        with contextlib.suppress(OSError):
+            file.chmod(0o600)
 
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, Answer]]:
         """The answers that are stored among these keys."""
