@@ -46,15 +46,22 @@ def _fresh(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
 
 @click.command()
 @click.option(
-    "--baseline", "baselines", multiple=True, required=True, help="A release to be compatible with (repeatable)."
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=shared.RELEASE,
+    required=True,
+    help="A release to be compatible with (repeatable).",
 )
-@click.option("--candidate", help="The release to judge, by name.")
+@click.option("--candidate", type=shared.RELEASE, help="The release to judge, by name.")
 @click.option("--root", type=click.Path(exists=True, file_okay=False, resolve_path=True), help="Or: of this root.")
 @click.option("--command", "prefix", help="Or: of a build tree behind this command prefix, such as 'BUILD/run'.")
 @click.option("--host", is_flag=True, help="Or: this machine's own.")
-@click.option("--driver", "drivers", multiple=True, help="Only this driver (repeatable).")
-@click.option("--surface", "kinds", multiple=True, help="Only this recorded surface or kind (repeatable).")
-@click.option("--check", "checks", multiple=True, help="Only this check (repeatable).")
+@click.option("--driver", "drivers", multiple=True, type=shared.DRIVER, help="Only this driver (repeatable).")
+@click.option(
+    "--surface", "kinds", multiple=True, type=shared.SURFACE, help="Only this recorded surface or kind (repeatable)."
+)
+@click.option("--check", "checks", multiple=True, type=shared.CHECK, help="Only this check (repeatable).")
 @click.option("--case", "cases", multiple=True, help="Only fixtures matching this pattern (repeatable).")
 @click.option(
     "--fail-on", default="break", type=click.Choice([t.label for t in Tier if t >= Tier.RISK]), show_default=True

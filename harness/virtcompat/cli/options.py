@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from virtcompat import checks, drivers, surfaces
+from virtcompat.engine import guests
 from virtcompat.engine.run import Selection, validated
-from virtcompat.model import Tier
+from virtcompat.model import STATIC, Tier
+from virtcompat.store import releases
 
+
+class Name(click.ParamType[str]):
+    """A name of something there is, which the shell completes; whether it is one the engine says."""
+
+    def __init__(self, word: str, names: Callable[[], Iterable[str]]) -> None:
+        self.name = word
+        self._names = names
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+
+
+RELEASE = Name("release", lambda: (r.name for r in releases.every()))
+DRIVER = Name("driver", lambda: drivers.every())
+CHECK = Name("check", lambda: (*checks.every(), STATIC, *guests.CHECKS))
+KIND = Name("kind", lambda: surfaces.every())
+SURFACE = Name("surface", lambda: (*surfaces.every_recorded(), *surfaces.every()))
 GATES = [t.label for t in Tier if t > Tier.IDENTICAL] + ["none"]
 
 _SELECTION = [
-    click.option("--check", "checks", multiple=True, help="Only this check (repeatable)."),
-    click.option("--kind", "kinds", multiple=True, help="Only this kind of document (repeatable)."),
-    click.option("--surface", "surfaces", multiple=True, help="Only this recorded surface or kind (repeatable)."),
-    click.option("--driver", "drivers", multiple=True, help="Only this driver (repeatable)."),
-    click.option("--release", "releases", multiple=True, help="Only these releases as columns (repeatable)."),
-    click.option("--old", multiple=True, help="Only pairs that start at this release (repeatable)."),
-    click.option("--new", multiple=True, help="Only pairs that end at this release (repeatable)."),
+    click.option("--check", "checks", multiple=True, type=CHECK, help="Only this check (repeatable)."),
+    click.option("--kind", "kinds", multiple=True, type=KIND, help="Only this kind of document (repeatable)."),
+    click.option(
+        "--surface", "surfaces", multiple=True, type=SURFACE, help="Only this recorded surface or kind (repeatable)."
+    ),
+    click.option("--driver", "drivers", multiple=True, type=DRIVER, help="Only this driver (repeatable)."),
+    click.option(
+        "--release", "releases", multiple=True, type=RELEASE, help="Only these releases as columns (repeatable)."
+    ),
+    click.option("--old", multiple=True, type=RELEASE, help="Only pairs that start at this release (repeatable)."),
+    click.option("--new", multiple=True, type=RELEASE, help="Only pairs that end at this release (repeatable)."),
     click.option("--case", "cases", multiple=True, help="Only fixtures matching this pattern, such as 'disk-*'."),
 ]
 
