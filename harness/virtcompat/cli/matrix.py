@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from virtcompat import renderers
+from virtcompat.cli import claims as telling
 from virtcompat.cli import interfaces
 from virtcompat.cli import options as shared
-from virtcompat.engine import corpora, guests, stability, verdicts
+from virtcompat.engine import corpora, fleet, guests, parts, publishing, stability, verdicts
 from virtcompat.engine import run as engine
-from virtcompat.model import Matrix, Tier
+from virtcompat.errors import UsageError
+from virtcompat.model import Fixture, Matrix, Tier
 from virtcompat.renderers.text import TextRenderer
 from virtcompat.store import paths
 
@@ -33,8 +35,20 @@ def _print(matrix: Matrix, form: str) -> None:
 @click.option("--fail-on", default="break", type=click.Choice(shared.GATES), help="Exit 1 from this tier upwards.")
 @click.option("--allow-missing", is_flag=True, help="Exit 0 though single cases of a cell could not be asked here.")
 @click.option("--reports", type=click.Path(file_okay=False), help="Write the matrix in every format there.")
+@click.option("--executor", metavar="dask://HOST:PORT", help="Judge at the workers of a dask scheduler.")
+@click.option("--shard", metavar="I/N", help="Judge this share alone and write a part file for 'merge'.")
+@click.option("--part", type=click.Path(dir_okay=False), help="With --shard: the file; else part-I-of-N.jsonl.zst.")
 def matrix(
-    form: str, fail_on: str, corpus: str | None, beside: bool, allow_missing: bool, reports: str | None, **options: Any
+    form: str,
+    fail_on: str,
+    corpus: str | None,
+    beside: bool,
+    allow_missing: bool,
+    reports: str | None,
+    executor: str | None,
+    shard: str | None,
+    part: str | None,
+    **options: Any,
 ) -> int:
     """Ask the releases and print the compatibility matrix, release by release.
 
@@ -43,17 +57,27 @@ def matrix(
       virt-compat matrix
       virt-compat matrix --driver qemu --kind domain --old debian-11 --format markdown
       virt-compat matrix --corpus /etc/libvirt/qemu --check upgrade-disk
+      virt-compat matrix --shard 2/5
+      virt-compat matrix --executor dask://scheduler:8786
 
     A square reads "12 of 196": 12 of the 196 documents or interfaces asked are incompatible;
     below it the worst tier.
     """
+    if (part and not shard) or (executor and shard):
+        raise UsageError("--part goes with --shard, and --shard without --executor", "see virt-compat matrix --help")
     gate = Tier.named(fail_on) if fail_on != "none" else Tier.BREAK
     documents, skipped = corpora.load(Path(corpus)) if corpus else (None, [])
     selection = shared.selection(options, gate)
     if documents is not None and beside:
         documents += engine.own_documents(selection)
+    if shard:
+        return _shard(parts.Share.parsed(shard), part, selection, documents, skipped)
     with shared.bar("asking") as progress:
-        found = engine.run(selection, documents, progress)
+        found = (
+            fleet.run(executor, selection, documents, progress)
+            if executor
+            else engine.run(selection, documents, progress)
+        )
     _print(found, form)
     if reports:
         publish_to(Path(reports), found)
@@ -61,6 +85,22 @@ def matrix(
         click.echo(f"left out: {line}", err=True)
     code = verdicts.exit_code(found, judged=fail_on != "none", partly=allow_missing)
     return code or (3 if skipped and not allow_missing else 0)
+
+
+def _shard(
+    share: parts.Share,
+    part: str | None,
+    selection: engine.Selection,
+    documents: list[Fixture] | None,
+    skipped: list[str],
+) -> int:
+    """Judge one share and write its part. The verdict is the merged matrix's: exit 0 says that the part is whole."""
+    file = Path(part or f"part-{share.number}-of-{share.of}.jsonl.zst")
+    with shared.bar("judging") as progress:
+        header, found = parts.judge(share, selection, documents, progress, skipped)
+    parts.write(file, header, found)
+    click.echo(f"wrote {file}: shard {share}, {parts.sentence(found)}", err=True)
+    return parts.exit_code(found)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -136,6 +176,12 @@ def _publish_guests(folder: Path, only_check: bool) -> int:
         found = engine.run(engine.Selection(kinds=(guests.KIND,)), None, progress)
     _print(found, "text")
     changed = publish_to(folder, found, guests.KIND, dry=only_check)
+    report = publishing.report_of_claims()
+    changed += _written(folder / "claims.md", "\n".join(telling.markdown(report)) + "\n", dry=only_check)
+    with shared.bar("writing the page") as progress:
+        changed += publishing.write_page(
+            folder / "index.html", report, None, lambda _what, done, of: progress(done, of), dry=only_check
+        )
     for name in changed:
         click.echo(f"{'would change' if only_check else 'wrote'}: {folder / name}", err=True)
     code = verdicts.exit_code(found, judged=False)

@@ -10,8 +10,7 @@ import click
 
 from virtcompat.cli import options as shared
 from virtcompat.engine import comparison as engine
-from virtcompat.engine import page as pages
-from virtcompat.engine import published
+from virtcompat.engine import published, publishing
 from virtcompat.engine.comparison import Changed, Comparison, Found
 from virtcompat.model import Cell, Outcome
 from virtcompat.renderers import sentence
@@ -76,7 +75,8 @@ def page(target: str | None, file: str | None) -> int:
     to = Path(target) if target else paths.data_root() / "reports" / "index.html"
     matrix = published.matrix(Path(file)) if file else None
     with shared.bar("collecting") as progress:
-        changed = pages.write(to, matrix, progress=lambda _what, done, of: progress(done, of))
+        told = publishing.report_of_claims()
+        changed = publishing.write_page(to, told, matrix, lambda _what, done, of: progress(done, of))
     click.echo(f"wrote: {to}" if changed else f"unchanged: {to}", err=True)
     return 0
 

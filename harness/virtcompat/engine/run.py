@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from virtcompat import checks, drivers, surfaces
-from virtcompat.checks import Case, Check, Steps
+from virtcompat.checks import Check
 from virtcompat.engine import columns as columns_module
 from virtcompat.engine import guests, static
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
+from virtcompat.engine.fold import summed
+from virtcompat.engine.judging import Waiting, judge
 from virtcompat.engine.memory import Memory, document
 from virtcompat.engine.schemas import Schemas
 from virtcompat.engine.tally import MANY, Tally, shortened
@@ -22,20 +23,17 @@ from virtcompat.labs.prober import Prober
 from virtcompat.model import (
     NO_DRIVER,
     STATIC,
-    Answer,
     CellKey,
     Direction,
     Fixture,
     Matrix,
     NotHere,
     Outcome,
-    Question,
     Tier,
     Verdict,
     unasked,
 )
 from virtcompat.policy import changes
-from virtcompat.policy.agreement import agreement
 from virtcompat.store import fixtures, ledger, paths, releases
 from virtcompat.store.cache import Cache
 
@@ -128,20 +126,6 @@ def record_keys(found: Columns, selection: Selection) -> list[CellKey]:
 
 
 @dataclass(slots=True)
-class Judge:
-    """A check at work on one case of one cell. kept: under which key its verdict is remembered."""
-
-    key: CellKey
-    case: Case
-    steps: Steps
-    kept: bytes
-
-
-#: One document as one driver is asked it, and the cells that wait for its verdict, each with its key in the memory.
-Waiting = tuple[Fixture, str, list[tuple[CellKey, bytes]]]
-
-
-@dataclass(slots=True)
 class Runner:
     """Everything a run holds open.
 
@@ -163,7 +147,6 @@ class Runner:
     done: int = 0
     seen: set[tuple[str, str]] = field(default_factory=set)
     foreign: set[tuple[str, str]] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
     moved: tuple[int, int] = (0, 0)  # guests moved now, and known from earlier runs
     judged: int = 0
     remembered: int = 0
@@ -268,39 +251,12 @@ class Runner:
                         for verdict in verdicts:
                             self._collect(key, verdict)
             self.moved = moves.asked, moves.known
-            self.notes += agreement(self.tallies, guests.LIVE, guests.KIND)
 
     def _chunk(self, chunk: Sequence[Waiting]) -> None:
-        """Advance all judges of a chunk together, so that each round is one batch of questions."""
-        every_check, surface_of = checks.every(), surfaces.every()
-        waiting: list[tuple[Judge, Question | None]] = []
-        for fixture, driver, cells in chunk:
-            setup = self.answers.drivers[driver].kinds[fixture.kind]
-            case = Case(fixture, driver, surface_of[fixture.kind], setup, self.found.products)
-            for k, kept in cells:
-                waiting.append((Judge(k, case, every_check[k.check].judge(case, k.old, k.new), kept), None))
-        answered: dict[Question, Answer | NotHere] = {}
-        while waiting:
-            following: list[tuple[Judge, Question | None]] = []
-            for judge, question in waiting:
-                asks = self._advance(judge, answered[question] if question else None)
-                if asks is not None:
-                    following.append((judge, asks))
-            waiting = following
-            answered |= self.answers.resolve(q for *_, q in waiting if q is not None and q not in answered)
-
-    def _advance(self, judge: Judge, answer: Answer | NotHere | None) -> Question | None:
-        """Send a judge its answer: its next question, or None when it has given its verdict."""
-        try:
-            return judge.steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
-        except StopIteration as stop:
-            verdict: Verdict = stop.value
-        except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes an outcome
-            verdict = Verdict(judge.case.fixture.case, Outcome.BROKEN, reason=f"{type(error).__name__}: {error}")
-        self.judged += 1
-        self.memory.remember(judge.kept, [verdict])
-        self._collect(judge.key, verdict)
-        return None
+        for key, kept, verdict in judge(chunk, self.found.products, self.answers):
+            self.judged += 1
+            self.memory.remember(kept, [verdict])
+            self._collect(key, verdict)
 
     def _collect(self, key: CellKey, verdict: Verdict) -> None:
         verdict = explained(verdict, self.crossed[key])
@@ -316,38 +272,7 @@ class Runner:
             self.tallies[key].add(verdict, self.selection.gate)
 
     def matrix(self) -> Matrix:
-        stale = sorted(self._askable() - self.used) if self._everything_asked() else []
-        return Matrix(
-            columns=self.found.columns,
-            cells=[tally.cell(key) for key, tally in self.tallies.items()],
-            gate=self.selection.gate,
-            asked=self.answers.asked + self.moved[0],
-            cached=self.answers.cached + self.moved[1],
-            replayed=self.answers.replayed,
-            judged=self.judged,
-            remembered=self.remembered,
-            stale=tuple(stale),
-            notes=(*self.found.notes, *self._set_aside(), *self.notes),
-        )
-
-    def _set_aside(self) -> list[str]:
-        """How many of somebody else's documents no release accepts, by driver."""
-        aside = Counter(driver for driver, _ in self.foreign - self.seen)
-        every = Counter(driver for driver, _ in self.foreign)
-        return [
-            f"{driver}: {n} of {every[driver]} documents set aside, no release accepts them"
-            for driver, n in sorted(aside.items())
-        ]
-
-    def _askable(self) -> set[str]:
-        """The ledger entries that a check of this run could have used."""
-        asked = {key.check for key in self.tallies}
-        return {e.id for e in ledger.entries() if not e.checks or e.checks & asked}
-
-    def _everything_asked(self) -> bool:
-        """Only a run in which nothing was missing can call a ledger entry stale."""
-        missing = any(t.counts.get(Outcome.NOT_HERE) or t.counts.get(Outcome.BROKEN) for t in self.tallies.values())
-        return self.selection.complete and not self.foreign and not missing
+        return summed(self).matrix(self.found, self.selection.gate, complete=self.selection.complete)
 
 
 def _belated(case: str) -> Verdict:

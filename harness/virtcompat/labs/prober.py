@@ -14,6 +14,7 @@ from virtcompat.model import Answer, Question, Setup
 
 Store = Callable[[Question, Answer], None]
 LOAD_BATCH = 200
+WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Prober:
 
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
     stopped: bool = False
+    #: A sandbox dies with the thread that started it, so the threads live as long as the sessions do.
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WORKERS))
 
     def __enter__(self) -> Prober:
         return self
@@ -38,23 +41,23 @@ class Prober:
     def __exit__(self, *_: object) -> None:
         for session in self.sessions.values():
             session.close()
+        self.pool.shutdown()
 
-    def ask(self, batch: Iterable[Asked], store: Store, workers: int = 4) -> None:
-        """Ask everything, ``workers`` groups at a time; ``store`` is called from their threads, once an answer."""
+    def ask(self, batch: Iterable[Asked], store: Store) -> None:
+        """Ask everything, ``WORKERS`` groups at a time; ``store`` is called from their threads, once an answer."""
         groups: dict[tuple[str, str, bool], list[Asked]] = {}
         for asked in batch:
             key = (asked.lab.fingerprint(), asked.setup.uri, asked.question.op == "load")
             groups.setdefault(key, []).append(asked)
-        with ThreadPoolExecutor(max_workers=workers) as pool:
-            futures = [pool.submit(self._group, group, store) for group in groups.values()]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                # Ctrl-C, or a lab that failed: each thread ends after the answer it waits for, which is kept.
-                self.stopped = True
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        futures = [self.pool.submit(self._group, group, store) for group in groups.values()]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            # Ctrl-C, or a lab that failed: each thread ends after the answer it waits for, which is kept.
+            self.stopped = True
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
     def _group(self, group: Sequence[Asked], store: Store) -> None:
         if group[0].question.op == "load":
