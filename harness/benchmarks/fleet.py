@@ -42,8 +42,8 @@ EMPTY = 200
 class Measured:
     """One way of asking, over ``documents`` documents and ``cells`` cells each.
 
-    cold: seconds of processor with nothing known, the probes' own included; warm: with every answer known. wall: seconds
-    that went by. put: questions that checks put to labs; asked: those that are left when each is asked once.
+    cold: seconds of processor with nothing known, the probes' own included; warm: with every answer known. wall:
+    seconds that went by. put: questions that checks put to labs; asked: those that are left when each is asked once.
     starts: how many probes were started.
     """
 
@@ -240,7 +240,7 @@ def cluster(cache: Path) -> Iterator[str]:
 
 @dataclass(slots=True)
 class Sizes:
-    """Bytes: an answer in the cache, a case in golden/ per release, a part per cell and per kept verdict; kept: the share."""
+    """Bytes: an answer stored, a golden case of one release, a verdict remembered, one kept in a part; kept: their share."""
 
     answer: float
     golden: float
@@ -303,7 +303,7 @@ class Paper:
 
     @property
     def cases(self) -> int:
-        """Cells a document: four checks of one release, six of each two (four forward, one backward, one either way)."""
+        """Cells a document: four of each release, six of each two."""
         return 4 * self.releases + 6 * (self.releases * (self.releases - 1) // 2)
 
     def lines(self, wire: Wire, size: Sizes) -> Iterator[str]:
@@ -313,11 +313,13 @@ class Paper:
         yield f"{self.releases} releases, {self.drivers} drivers, {self.documents} documents:"
         yield f"  {cases:.2g} cases, {self.cases} a document and driver; {questions:.2g} questions"
         yield f"  asked {ask:,.0f}, judged {judge:,.0f} core-hours; one release more {more:,.0f} core-hours"
-        yield f"  answers {questions * size.answer / 1e9:,.0f} GB, golden {self.pairs * self.releases * size.golden / 1e9:,.0f} GB"
+        recorded = self.pairs * self.releases * size.golden
+        yield f"  answers {questions * size.answer / 1e9:,.0f} GB, golden {recorded / 1e9:,.0f} GB"
         yield f"  verdicts kept {cases * size.kept:.2g}, in parts {cases * size.kept * size.part / 1e9:,.1f} GB"
         units_of = self.pairs / units.LEAST
-        yield f"  {units_of:,.0f} units; through one caller {cases / wire.cases * wire.result / 1e9:,.0f} GB and "
-        yield f"  {cases / wire.cases * wire.stored / 3600:,.0f} h of storing, {units_of * wire.dask / 60:,.0f} min of dask"
+        back, storing = cases / wire.cases * wire.result / 1e9, cases / wire.cases * wire.stored / 3600
+        yield f"  {units_of:,.0f} units, {units_of * wire.dask / 60:,.0f} min of dask"
+        yield f"  through one caller {back:,.0f} GB and {storing:,.0f} h of storing"
 
 
 @click.command()
@@ -349,8 +351,8 @@ def main(count: int, many: int, ways: int, corpus: int) -> None:
         f"{1000 * one.stored:.0f} ms to store"
     )
     click.echo(
-        f"bytes: {size.answer:.0f} an answer, {size.golden:.0f} a golden case and release, {size.verdict:.0f} a remembered "
-        f"verdict, {size.part:.0f} a verdict kept in a part; {100 * size.kept:.1f} % of the cases are kept"
+        f"bytes: {size.answer:.0f} an answer, {size.golden:.0f} a golden case and release, {size.verdict:.0f} a verdict "
+        f"remembered, {size.part:.0f} one kept in a part; {100 * size.kept:.1f} % of the cases are kept"
     )
     for line in Paper(many, ways, corpus, question, case, fresh).lines(one, size):
         click.echo(line)

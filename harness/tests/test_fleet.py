@@ -192,7 +192,8 @@ def test_inputs_change_with_what_the_result_follows_from() -> None:
     before = units.inputs(found, DOCUMENTS, documents)
 
     def changed(**other: object) -> set[str]:
-        now = units.inputs(*({"found": found, "selection": DOCUMENTS, "documents": documents} | other).values())  # type: ignore[arg-type]
+        given = {"found": found, "selection": DOCUMENTS, "documents": documents} | other
+        now = units.inputs(**given)  # type: ignore[arg-type]
         return {name for name in before if before[name] != now[name]}
 
     assert changed() == set()

@@ -1,4 +1,4 @@
-"""``merge``: the part files of a run that was judged in shards, put together to the matrix that one machine would print."""
+"""``merge``: the parts of a run that was judged in shards, put together to the matrix that one machine would print."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a worker has: its columns, and the fingerprint of each lab or why there is none. refusal: why it is no use."""
+    """What a worker has: its columns, the fingerprint of each lab or why there is none. refusal: why it is no use."""
 
     columns: Sequence[Column] = ()
     labs: Mapping[tuple[str, str], str | NotHere] = field(default_factory=dict)

@@ -203,8 +203,8 @@ class Judging:
         while True:
             started = time.monotonic()
             try:
-                waited = wait(list(running), timeout=LOOK, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]
-                return list(waited.done)
+                first = wait(list(running), LOOK, "FIRST_COMPLETED")  # type: ignore[no-untyped-call]
+                return list(first.done)
             except TimeoutError:
                 homeless = self._homeless(running.values())
                 alone = alone + time.monotonic() - started if homeless else 0.0

@@ -1,7 +1,7 @@
 """A run on many machines: units judged by the workers of a dask scheduler, verdicts and answers stored here.
 
-The result is made as a local run makes it, of verdicts that are all known by then: a fleet only fills the memory. So a run
-that was cut off goes on where it was, and what two machines find is one matrix, byte for byte.
+The result is made as a local run makes it, of verdicts that are all known by then: a fleet only fills the memory. So a
+run that was cut off goes on where it was, and what two machines find is one matrix, byte for byte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from virtcompat.store.verdicts import Verdicts
 
 
 class Known(Verdicts):
-    """The verdicts of earlier runs, and for this run alone what is never remembered: what broke or could not be asked."""
+    """The verdicts of earlier runs, and for this run alone what is not remembered: what broke or could not be asked."""
 
     now: Mapping[bytes, list[Verdict]]
 
@@ -42,7 +42,8 @@ def run(
 ) -> Matrix:
     """The matrix of :func:`virtcompat.engine.run.run`, judged by the workers of ``dask://HOST:PORT``.
 
-    size: documents a unit, where that is not reckoned. LabError where no scheduler or no worker answers, or the last worker with a lab is gone.
+    size: documents a unit, where that is not reckoned. LabError where no scheduler or no worker answers, or the last
+    worker with a lab is gone.
     """
     if find_spec("distributed") is None:
         raise UsageError("dask.distributed is not installed", "pip install 'virt-compat[distributed]'")
@@ -62,7 +63,7 @@ def run(
 
 
 def _check(found: Columns, selection: Selection, sets: Sequence[frozenset[str]]) -> None:
-    """UsageError where something selected is not judged by a fleet, LabError where no worker has both labs of a cell."""
+    """UsageError where something is selected that no fleet judges, LabError where no worker has both labs of a cell."""
     for key in engine.keys(found, selection):
         if key.driver == NO_DRIVER:
             if key.check != STATIC:

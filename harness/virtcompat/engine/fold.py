@@ -1,4 +1,4 @@
-"""What a run has found so far, and what it comes to. Sums of parts are the sum of the whole, in whatever order they come."""
+"""What a run has found so far, and what it comes to. The parts sum up to the whole in whatever order they come."""
 
 from __future__ import annotations
 

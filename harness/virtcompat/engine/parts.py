@@ -1,4 +1,4 @@
-"""Shards of a run: each judged at its own place and written as a part file, the parts put together to the whole matrix."""
+"""Shards of a run: each judged at a place of its own and written as a part file; the parts put together to the matrix."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def sentence(found: Sum) -> str:
 
 
 def exit_code(found: Sum) -> int:
-    """0 where a shard is judged, whatever its verdicts (the matrix of all shards decides); 4 where something is broken."""
+    """0 where a shard is judged, whatever its verdicts (the matrix of all decides); 4 where something is broken."""
     return 4 if _counts(found)[Outcome.BROKEN] else 0
 
 
@@ -132,7 +132,7 @@ class Merged:
 
 
 def merge(files: Sequence[Path]) -> Merged:
-    """The matrix of all parts. BadData for a file that is no whole part of the same run, NotAsked for a missing part."""
+    """The matrix of all parts. BadData for a file that is no whole part of the same run, NotAsked where one is missing."""
     read = [store.read(file) for file in files]
     try:
         parts = _together(read)

@@ -19,7 +19,7 @@ from virtcompat.engine.run import Selection
 from virtcompat.model import NO_DRIVER, CellKey, Fixture, NotHere
 from virtcompat.store import golden, paths
 
-#: Seconds to judge one case in one cell when every answer is known, and how long a unit takes then (benchmarks/fleet.py).
+#: Seconds to judge a case in a cell when every answer is known, and how long a unit takes then (benchmarks/fleet.py).
 JUDGE, SECONDS = 0.0002, 1.0
 #: Where nothing is known, starting the drivers on a unit's files takes as long as asking this many documents.
 LEAST = 64
@@ -53,8 +53,8 @@ def plan(
 ) -> Iterator[Unit]:
     """Every unit of a run, numbered from 0, always the same for the same input.
 
-    apart: sets of releases that can be asked in one place, where no place can ask all; each cell goes to the first set that
-    has both its releases. size: documents a unit, where that is not reckoned.
+    apart: sets of releases that can be asked in one place, where no place can ask all; each cell goes to the first set
+    that has both its releases. size: documents a unit, where that is not reckoned.
     """
     groups: dict[tuple[str, str, int], list[CellKey]] = {}
     recorded = []

@@ -1,4 +1,4 @@
-"""Part files: what one shard of a run found, as lines of JSON with a digest at the end; zstd where the name ends in ``.zst``.
+"""Part files: what one shard of a run found, lines of JSON with a digest at the end; zstd where the name ends in .zst.
 
 {"schema": "virt-compat/part/1", "shard": [2, 5], "inputs": {…}, …}     what was judged, and of what it is a part
 {"cell": […], "counts": {…}, …}                                         one line a cell

@@ -36,7 +36,8 @@ class Relay(Cache):
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
             with self._lock:
-                rows += self._db.execute(f"SELECT key, lab, body FROM answers WHERE key IN ({marks})", part).fetchall()  # noqa: S608
+                asked = f"SELECT key, lab, body FROM answers WHERE key IN ({marks})"  # noqa: S608
+                rows += self._db.execute(asked, part).fetchall()
         self.wanted.clear()
         return rows
 
