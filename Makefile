@@ -15,6 +15,7 @@ matrix: $(TOOL) labs
 labs: $(TOOL) system
 	-$(TOOL) lab create
 	-$(TOOL) lab create debian-11-all debian-12-all debian-13-all debian-14-all
+	-$(TOOL) lab create debian-11-sys debian-12-sys debian-13-sys debian-14-sys
 
 # The labs with headers and tools: what the recorded surfaces are read from. The matrix has their golden records.
 surfaces: $(TOOL) system

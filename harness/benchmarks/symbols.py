@@ -67,6 +67,10 @@ class Build:
     soname: str = "libvirt.so.0"
     workdir: str = ""
 
+    @property
+    def lab(self) -> Any:
+        raise NotImplementedError
+
     def read(self, *patterns: str) -> dict[str, bytes]:
         return {path: data for path, data in self.files.items() if any(Path(path).match(p) for p in patterns)}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
+from virtcompat import drivers
 from virtcompat.documents import ROOTS
 from virtcompat.labs import Lab, build, open_lab
 from virtcompat.labs.prober import read_files
@@ -14,7 +15,7 @@ from virtcompat.model import NotHere
 from virtcompat.store import fixtures, releases
 
 RNG = "{http://relaxng.org/ns/structure/1.0}"
-EVERY = fixtures.load(tuple(ROOTS), ("test", "qemu"))
+EVERY = fixtures.load(tuple(ROOTS), tuple(drivers.every()))
 Pair = tuple[str, str]
 
 

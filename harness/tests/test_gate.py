@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from virtcompat.engine import gate, waiving
+from virtcompat.engine.columns import Columns
+from virtcompat.engine.tally import Tally
 from virtcompat.errors import BadData, UsageError
-from virtcompat.judgement import Judgement, Standing, Waiver, fingerprint
+from virtcompat.judgement import Item, Judgement, Standing, Unreached, Waiver, fingerprint
 from virtcompat.labs import Lab
-from virtcompat.model import CellKey, Change, Finding, Tier
+from virtcompat.model import CellKey, Change, Column, Finding, Outcome, Tier, Verdict
 from virtcompat.policy import waivers as policy
 from virtcompat.store import paths, waivers
 
@@ -59,6 +61,7 @@ def test_a_waiver_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ({"where": {"driver": "qemu", "path": "**", "new": "debian-14"}}, "wildcards accepts anything"),
         ({"where": {"driver": "*", "path": "/domain/name", "new": "debian-14"}}, "wildcards accepts anything"),
         ({"where": {"driver": "qemu", "path": "/domain/name"}}, "must name a release"),
+        ({"where": {"driver": "qemu", "path": "/domain/name", "old": "*", "new": "*"}}, "must name a release"),
         ({"where": {**WHERE, "colour": "red"}}, "must be a table of"),
         ({"reason": " "}, "without 'reason'"),
         ({"fingerprint": "*"}, "16 hexadecimal digits"),
@@ -77,11 +80,15 @@ def test_a_waiver_that_accepts_more_than_a_finding_is_refused(
     assert caught.value.line == 10
 
 
+def item(key: CellKey = KEY, finding: Finding = FINDING, case: str = "disk-one") -> Item:
+    return Item(fingerprint(key, finding), Standing.REGRESSION, key, finding, (case,), "")
+
+
 def test_a_waiver_is_about_its_finding_alone() -> None:
     one, products = waiver(), PRODUCTS
 
     def accepted(key: CellKey = KEY, finding: Finding = FINDING, of: Waiver = one) -> bool:
-        return policy.accepts(of, key, finding, fingerprint(key, finding), products)
+        return policy.accepts(of, item(key, finding), products)
 
     assert accepted()
     assert not accepted(CellKey("upgrade-redefine", *str(KEY).split("/")[1:]))
@@ -90,6 +97,8 @@ def test_a_waiver_is_about_its_finding_alone() -> None:
     assert not accepted(finding=Finding(FINDING.path, Change.REMOVED, Tier.BREAK, "another disk", ""))
     assert accepted(of=waiver(where={**WHERE, "new": "libvirt >= 12.0"}))
     assert not accepted(of=waiver(where={**WHERE, "new": "libvirt < 12.0"}))
+    assert accepted(of=waiver(where={**WHERE, "case": "disk-one"}))
+    assert not accepted(of=waiver(where={**WHERE, "case": "disk-two"})), "the same words of another case"
 
 
 def test_a_waiver_ends_by_day_or_by_version_and_must_match_something() -> None:
@@ -161,6 +170,8 @@ def test_waive_writes_nothing_where_it_cannot_be_narrow(tmp_path: Path, lab: Lab
         waiving.waive(f"{cell}/disk-file-minimal", file, "", WORDS)
     with pytest.raises(BadData, match="more than a year"):
         waiving.waive(f"{cell}/{RED}", file, "", {**WORDS, "expires": "2099-01-01"})
+    with pytest.raises(UsageError, match="the change ledger explains it"):
+        waiving.waive("upgrade-disk/domain/qemu/debian-13/debian-14/m68k-q800-default", file, "", WORDS)
     assert not file.exists()
 
 
@@ -170,6 +181,7 @@ def test_waive_writes_nothing_where_it_cannot_be_narrow(tmp_path: Path, lab: Lab
         (("--case", "no-such-fixture", "--surface", "domain"), 3),
         (("--surface", "guest-abi", "--time-budget", "0.001s"), 3),
         (("--driver", "qemu", "--surface", "domain", "--time-budget", "0.000001s"), 3),
+        (("--driver", "test", "--surface", "domain", "--surface", "c-api"), 2),
         (("--driver", "no-such"), 2),
         (("--format", "no-such"), 2),
         (("--host",), 2),
@@ -290,3 +302,56 @@ def test_a_candidate_that_lies_is_caught_and_one_that_does_not_passes(own: Calla
     witnessed = [i.witness for i in regressions if i.witness]
     assert witnessed
     assert all("<serial>" in w.text and w.text.count("<disk") == 1 for w in witnessed)
+
+
+def test_a_break_is_pending_only_where_a_baseline_was_asked(
+    own: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from virtcompat.engine import labs
+
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("VIRT_COMPAT_CACHE", str(tmp_path / "cache"))
+    labs.add("mine", "host", {})
+    # None of these checks is about a release by itself, and this cache knows of no release that passed anything.
+    found = judged(own("s/<serial>[^<]*<\\/serial>//g"), checks=("same-input",), minimise=False)
+    assert (found.exit_code, found.of(Standing.PENDING)) == (1, [])
+    assert {item.key.check for item in found.items} == {"same-input"}
+
+
+def test_what_the_baseline_does_to_one_case_excuses_no_other() -> None:
+    columns = Columns([Column("debian-13", "11.3.0", "", ((), ()), golden=True, live=True)])
+    made = gate.Gate(gate.Request(("debian-13",), "debian-14"), columns, [])
+    said = Finding("(define)", Change.REFUSED, Tier.BREAK, "accepted", "XML error: bad")
+    alone = CellKey("upgrade-redefine", "domain", "qemu", "debian-13", "debian-13")
+    tally = Tally()
+    tally.add(Verdict("disk-one", Outcome.INCOMPATIBLE, (said,)), Tier.BREAK)
+    made.learn(alone, tally)
+    made.passed |= {("domain", "qemu", case) for case in ("disk-one", "disk-two")}
+    key = CellKey("upgrade-redefine", "domain", "qemu", "debian-13", "debian-14")
+    assert made.item(key, said, "disk-one").standing is Standing.BEFORE
+    assert made.item(key, said, "disk-two").standing is Standing.REGRESSION
+
+
+def test_missing_labs_are_forgiven_and_the_time_budget_is_not() -> None:
+    column = Column("debian-14", "12.8.0", "", ((), ()), golden=True, live=True)
+
+    def code(**how: Any) -> int:
+        return Judgement(column, [column], Tier.BREAK, compatible=1, forgiven=True, **how).exit_code
+
+    assert code(unreached=[Unreached(KEY, 3, "no lab")]) == 0
+    assert code(unreached=[Unreached(KEY, 3, "the time budget ended first; give it more", late=True)]) == 3
+
+
+def test_of_one_libvirt_the_candidate_is_the_newer() -> None:
+    def column(name: str, libvirt: int, qemu: tuple[int, ...]) -> Column:
+        return Column(name, "", "", ((libvirt,), qemu), golden=False, live=True)
+
+    found = [column("mine", 12, ()), column("debian-13", 11, (10,)), column("debian-14", 12, (11,))]
+    assert [c.name for c in gate.in_order(found, "mine")] == ["debian-13", "debian-14", "mine"]
+    assert [c.name for c in gate.in_order(found, "debian-13")] == ["debian-13", "mine", "debian-14"]
+
+
+def test_a_verdict_that_cannot_be_written_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    code, _, said = ask(tmp_path, *PAIR, "--verdict", "no-such/verdict.json")
+    assert code == 2
+    assert "no such directory" in said

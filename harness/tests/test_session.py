@@ -103,17 +103,25 @@ def test_what_the_driver_leaves_on_disk_is_found_by_a_restart(lab: Lab) -> None:
     assert answers[wrong].status == "absent"
 
 
-@pytest.mark.parametrize("kind", sorted(drivers.every()["qemu"].kinds.keys() - {"domain"}))
-def test_every_kind_of_the_qemu_driver_opens(lab: Lab, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("driver", "kind"),
+    [
+        (name, kind)
+        for name in ("qemu", "network", "storage", "secret", "nwfilter")
+        for kind in drivers.every()[name].kinds
+        if kind != "domain"
+    ],
+)
+def test_every_kind_of_a_qemu_host_opens(lab: Lab, driver: str, kind: str) -> None:
     question = Question(
-        "debian-12", "qemu", kind, "define", "<nonsense/>", (("domain_name", "x"), ("domain_xml", DOCUMENT))
+        "debian-12", driver, kind, "define", "<nonsense/>", (("domain_name", "x"), ("domain_xml", DOCUMENT))
     )
     answer = ask(lab, [question])[question]
     assert answer.status == "refused", answer
 
 
 def test_nothing_is_left_running(lab: Lab) -> None:
-    setup = drivers.every()["qemu"].kinds["secret"]
+    setup = drivers.every()["secret"].kinds["secret"]
     opening = {"uri": setup.uri, "root": setup.root, "files": dict(setup.files), "daemon": True}
     probe = Session(Start(lab.command(daemon=True), opening))
     list(probe.ask([{"op": "identify"}]))
@@ -155,7 +163,7 @@ def test_no_system_daemon_is_started_on_a_live_host() -> None:
     other = SshLab("elsewhere", "host.invalid")
     column = Column("elsewhere", "9.0.0", "7.2", ((9,), (7, 2)), golden=False, live=True)
     found = Columns([column], {("elsewhere", ""): other})
-    question = Question("elsewhere", "qemu", "network", "define", "<network/>")
+    question = Question("elsewhere", "network", "network", "define", "<network/>")
     with run.opened(found) as answers:
         answer = answers.resolve([question])[question]
     assert isinstance(answer, NotHere)

@@ -167,3 +167,8 @@ def _put_first(root: etree._Element, tag: str, text: str) -> None:
         root[0].text = text
     else:
         element.text = text
+
+
+def words_of(element: etree._Element) -> str:
+    """The text in an element and all below it, white space folded."""
+    return " ".join("".join(str(part) for part in element.itertext()).split())

@@ -86,11 +86,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """What was to be asked and was not: a whole cell, or ``cases`` of it."""
+    """What was to be asked and was not: a whole cell, or ``cases`` of it. late: only for want of time."""
 
     key: CellKey
     cases: int
     why: str
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ class Judgement:
     seconds: float = 0.0
     notes: Sequence[str] = ()
     waivers: Sequence[Waiver] = field(default=())
-    forgiven: bool = False  # what could not be asked is listed, and does not count
+    forgiven: bool = (
+        False  # what this machine cannot ask is listed, and does not count; what was not reached in time does
+    )
 
     def of(self, *standings: Standing) -> list[Item]:
         return [item for item in self.items if item.standing in standings]
@@ -132,7 +135,8 @@ class Judgement:
             found.append(4)
         if self.of(Standing.REGRESSION):
             found.append(1)
-        if (self.unreached and not self.forgiven) or not self.compatible + self.incompatible:
+        owed = any(u.late or not self.forgiven for u in self.unreached)
+        if owed or not self.compatible + self.incompatible:
             found.append(3)
         return found or [0]
 

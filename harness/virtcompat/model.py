@@ -140,7 +140,8 @@ class Setup:
     uri: ``{workdir}`` stands for the lab's writable directory. files: what lies below ``root`` before the
     driver starts. daemon: the lab's own libvirtd is started in the sandbox first. forms: what is asked to be
     written. disk: where the release keeps the object's file, below ``root``, with ``{name}``, ``{uuid}`` and
-    ``{domain}``; empty where the driver keeps none.
+    ``{domain}``; empty where the driver keeps none. flavour: the lab that has it, where the plain one
+    has not. stage: the stand-in that it talks to (``labs/stages``).
     """
 
     uri: str
@@ -150,6 +151,8 @@ class Setup:
     daemon: bool = False
     disk: str = ""
     time_limit: float = 30.0
+    flavour: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

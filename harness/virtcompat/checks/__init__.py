@@ -70,7 +70,7 @@ class Case:
 
     def _question(self, release: str, op: str, text: str) -> Question:
         fixture = self.fixture
-        flavour = fixture.flavour if self.driver == "qemu" else ""
+        flavour = self.setup.flavour or (fixture.flavour if self.driver == "qemu" else "")
         return Question(release, self.driver, fixture.kind, op, text, fixture.context, flavour=flavour)
 
     def knows(self, release: str) -> bool:

@@ -40,6 +40,8 @@ class Seconds(click.ParamType[float]):
 
 def _fresh(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
     """A run that is cut off, or not understood, must not leave the last one's verdict."""
+    if not value.absolute().parent.is_dir():
+        raise UsageError(f"{value}: no such directory", "make it first")
     value.unlink(missing_ok=True)
     return value
 
@@ -163,8 +165,8 @@ def waive(cell: str, fingerprint: str, waivers: Path, **words: str) -> int:
 
     \b
     Example:
-      virt-compat waive upgrade-disk/domain/qemu/debian-13/debian-14/m68k-q800-default \\
-        --reason 'no m68k guests here' --owner virt-team --issue https://bugs.example.org/1 --expires 2027-06-30
+      virt-compat waive upgrade-redefine/domain/qemu/debian-13/debian-14/controller-usb-vt82c686b \\
+        --reason 'no guest has this controller' --owner virt-team --issue https://bugs.example.org/1 --expires 2027-06-30
     """
     written = waiving.waive(cell, waivers, fingerprint, words)
     click.echo(

@@ -17,8 +17,11 @@ from virtcompat.store import guests, releases
 @click.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option("--surface", "chosen", multiple=True, help="Only this recorded surface; the rest stays (repeatable).")
+@click.option(
+    "--driver", "only", multiple=True, type=shared.DRIVER, help="Only the documents of this driver (repeatable)."
+)
 @click.option("--streams", "fresh", is_flag=True, help="Migration streams, too, though there are some.")
-def record(names: tuple[str, ...], chosen: tuple[str, ...], fresh: bool) -> int:
+def record(names: tuple[str, ...], chosen: tuple[str, ...], only: tuple[str, ...], fresh: bool) -> int:
     """Record what releases answer into golden/. Refused where CI is set; commit the data on its own.
 
     \b
@@ -28,7 +31,7 @@ def record(names: tuple[str, ...], chosen: tuple[str, ...], fresh: bool) -> int:
     """
     for name in names:
         with shared.bar(f"recording {name}") as progress:
-            click.echo(f"recorded {recording.record(name, chosen, progress, fresh=fresh)}", err=True)
+            click.echo(f"recorded {recording.record(name, recording.Part(chosen, only, fresh), progress)}", err=True)
     return 0
 
 

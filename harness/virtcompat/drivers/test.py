@@ -18,6 +18,9 @@ DOMAIN = Setup(uri=URI, files=FILES, forms=("inactive", "secure", "migratable"))
 DRIVER: Driver = LibvirtDriver(
     name="test",
     summary="libvirt's own in-memory driver (test:///)",
+    uri="test:///default",
+    since="0.1.1",
+    reference="https://libvirt.org/drvtest.html",
     kinds={
         "domain": DOMAIN,
         "domainsnapshot": ONE,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from lxml import etree
 
+from virtcompat import drivers
 from virtcompat.documents import KIND_OF_ROOT
+from virtcompat.drivers import Role
 from virtcompat.errors import UsageError
 from virtcompat.model import Fixture
 from virtcompat.store import fixtures, golden, releases, tables
@@ -15,13 +18,22 @@ from virtcompat.store import fixtures, golden, releases, tables
 def load(folder: Path) -> tuple[list[Fixture], list[str]]:
     """Every distinct document below a directory, and why others were left out. UsageError where there is none."""
     skipped: list[str] = []
-    found = list(fixtures.corpus(folder, KIND_OF_ROOT, machines(), skipped))
+    found = [
+        replace(document, drivers=takers(document.kind))
+        for document in fixtures.corpus(folder, KIND_OF_ROOT, machines(), skipped)
+    ]
     if not found:
         why = f" ({skipped[0]})" if skipped else ""
         raise UsageError(
             f"{folder}: no document of a known kind below it{why}", "name a directory of libvirt XML files"
         )
     return found, skipped
+
+
+def takers(kind: str) -> tuple[str, ...]:
+    """The drivers that somebody's document is given to: QEMU's and the test driver, else the secondary driver of its kind."""
+    asked = [d for d in drivers.every().values() if d.name in ("qemu", "test") or d.role is Role.SECONDARY]
+    return tuple(d.name for d in asked if kind in d.kinds)
 
 
 def machines() -> dict[str, str]:

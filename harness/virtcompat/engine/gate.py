@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from virtcompat import outputs
+from virtcompat import checks, outputs, surfaces
 from virtcompat.engine import columns as columns_module
 from virtcompat.engine import labs, witness
 from virtcompat.engine import run as engine
@@ -17,13 +17,16 @@ from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.memory import Memory, document
 from virtcompat.engine.run import Progress, Runner, Selection
+from virtcompat.engine.tally import Tally
 from virtcompat.errors import LabError, UsageError
 from virtcompat.facts import masked
 from virtcompat.judgement import Item, Judgement, Standing, Unreached, Waiver, Witness, fingerprint
-from virtcompat.model import NO_DRIVER, CellKey, Finding, Fixture, Outcome, Tier
+from virtcompat.model import NO_DRIVER, STATIC, CellKey, Column, Finding, Fixture, Outcome, Tier
 from virtcompat.policy import waivers as policy
 from virtcompat.store import releases, waivers
 
+#: The check that tells, of a release by itself, whether it passes a fixture.
+ALONE = "round-trip"
 #: Called with what is done now and a progress of it.
 Stage = Callable[[str], Progress]
 
@@ -61,11 +64,21 @@ class Gate:
     started: float = field(default_factory=time.monotonic)
     used: set[int] = field(default_factory=set)
     passed: set[tuple[str, str, str]] = field(default_factory=set)
-    before: dict[str, CellKey] = field(default_factory=dict)
+    tried: set[tuple[str, str, str]] = field(default_factory=set)
+    before: dict[tuple[str, str], CellKey] = field(default_factory=dict)
 
     @property
     def deadline(self) -> float | None:
         return None if self.request.budget is None else self.started + self.request.budget
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The checks that are asked: where they are about documents, also whether the baselines pass these by themselves."""
+        own = self.request.checks
+        return (*own, ALONE) if set(own) & set(checks.every()) - {ALONE} and ALONE not in own else own
+
+    def wanted(self, key: CellKey) -> bool:
+        return not self.request.checks or key.check in self.request.checks or not self.mine(key)
 
     def mine(self, key: CellKey) -> bool:
         """Whether a cell is about the candidate; the others say what was so before it."""
@@ -89,13 +102,23 @@ class Gate:
         """Learn from the releases' own cells what they have already, and what has ever passed."""
         self.passed |= runner.memory.kept.passed()
         for key, tally in runner.tallies.items():
-            if self.mine(key):
-                continue
-            if key.driver != NO_DRIVER:
-                self.passed |= {(key.kind, key.driver, case) for case in tally.seen - tally.bad}
-            for verdict in tally.kept:
-                for finding in verdict.findings:
-                    self.before.setdefault(fingerprint(key, finding), key)
+            if not self.mine(key):
+                self.learn(key, tally)
+
+    def learn(self, key: CellKey, tally: Tally) -> None:
+        """Take in one cell that is not the candidate's."""
+        if key.driver != NO_DRIVER:
+            self.passed |= {(key.kind, key.driver, case) for case in tally.seen - tally.bad}
+            tried = tally.seen | tally.moot if key.check == ALONE else tally.seen
+            self.tried |= {(key.kind, key.driver, case) for case in tried}
+        for verdict in tally.kept:
+            for finding in verdict.findings:
+                self.before.setdefault((fingerprint(key, finding), verdict.case), key)
+
+    def new(self, key: CellKey, case: str) -> bool:
+        """Whether a baseline was asked this fixture, and none has passed it: of what was not asked nothing is known."""
+        place = key.kind, key.driver, case
+        return place in self.tried and place not in self.passed
 
     def items(self, runner: Runner) -> list[Item]:
         """The candidate's findings at the gate's tier, one item a cell, fingerprint and standing."""
@@ -106,7 +129,7 @@ class Gate:
             for verdict in tally.kept:
                 for finding in verdict.findings:
                     if finding.tier >= self.request.gate:
-                        item = self._item(key, finding, verdict.case)
+                        item = self.item(key, finding, verdict.case)
                         place = key, item.fingerprint, item.standing
                         same = groups.setdefault(place, item)
                         if verdict.case not in same.cases:
@@ -117,20 +140,21 @@ class Gate:
             key=lambda i: (order.index(i.standing), -i.finding.tier, -len(i.cases), i.finding.path, str(i.key)),
         )
 
-    def _item(self, key: CellKey, finding: Finding, case: str) -> Item:
+    def item(self, key: CellKey, finding: Finding, case: str) -> Item:
+        """One finding of one case, with what it means for the gate."""
         print_ = fingerprint(key, finding)
         item = Item(print_, Standing.REGRESSION, key, finding, (case,), f"virt-compat explain {key}/{case}")
         if finding.explained:
             return replace(item, standing=Standing.KNOWN, why=finding.entry)
         for at, waiver in enumerate(self.waived):
-            if policy.accepts(waiver, key, finding, print_, self.found.products):
+            if policy.accepts(waiver, item, self.found.products):
                 self.used.add(at)
                 if not policy.ended(waiver, datetime.date.today(), self.found.products[self.request.candidate]):
                     return replace(item, standing=Standing.WAIVED, why=waiver.reason, waiver=waiver)
-        if key.driver != NO_DRIVER and (key.kind, key.driver, case) not in self.passed:
+        if self.new(key, case):
             return replace(item, standing=Standing.PENDING, why="no release has passed this fixture yet")
-        if print_ in self.before:
-            return replace(item, standing=Standing.BEFORE, why=f"as in {self.before[print_]}")
+        if (print_, case) in self.before:
+            return replace(item, standing=Standing.BEFORE, why=f"as in {self.before[print_, case]}")
         return item
 
     def missing(self, runner: Runner, outcome: Outcome) -> list[Unreached]:
@@ -139,7 +163,8 @@ class Gate:
         for key, tally in runner.tallies.items():
             if self.mine(key):
                 counts.update((key, v.reason) for v in tally.kept if v.outcome is outcome)
-        return [Unreached(key, n, why) for (key, why), n in counts.items()]
+        late = engine.LATE.reason
+        return [Unreached(key, n, why, why.startswith(late)) for (key, why), n in counts.items()]
 
     def problems(self, runner: Runner) -> list[str]:
         """What is wrong with the waivers; one that was not reached is not said to match nothing."""
@@ -189,13 +214,16 @@ def judge(request: Request, stage: Stage = lambda title: lambda done, of: None) 
         releases.find(name)
     narrowed = Selection(request.checks, request.kinds, request.drivers, names, cases=request.cases, gate=request.gate)
     selection = engine.validated(narrowed)
+    _without_driver(request)
     found = columns_module.find(names)
+    found.columns = in_order(found.columns, request.candidate)
     gate = Gate(request, found, waivers.read(request.waivers) if request.waivers else [])
+    selection = replace(selection, checks=gate.checks)
     documents = engine.own_documents(selection)
     with engine.opened(found) as answers:
         memory = Memory(found)
         try:
-            runner = Runner(selection, found, answers, memory, stage("asking"), deadline=gate.deadline)
+            runner = Runner(selection, found, answers, memory, stage("asking"), gate.wanted, gate.deadline, whole=True)
             runner.ranks = gate.ranks(memory) if gate.deadline is not None else runner.ranks
             runner.run(documents)
             gate.know(runner)
@@ -207,6 +235,18 @@ def judge(request: Request, stage: Stage = lambda title: lambda done, of: None) 
         finally:
             memory.kept.close()
         return _judgement(gate, runner, items)
+
+
+def in_order(columns: Iterable[Column], candidate: str) -> list[Column]:
+    """Columns by version; of one libvirt the candidate is the newer, whatever QEMU stands beside it."""
+    return sorted(columns, key=lambda c: (c.order[0], c.name == candidate, c.order[1:]))
+
+
+def _without_driver(request: Request) -> None:
+    """UsageError where a surface is named that a driver named too leaves out: it would be passed over in silence."""
+    lost = [k for k in request.kinds if k in surfaces.every_recorded()] + [c for c in request.checks if c == STATIC]
+    if lost and request.drivers and NO_DRIVER not in request.drivers:
+        raise UsageError(f"'{lost[0]}' has no driver, and --driver leaves it out", "leave one out, or use two gates")
 
 
 def _cases(items: list[Item]) -> Iterator[tuple[str, str, str]]:

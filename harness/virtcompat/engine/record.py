@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
@@ -21,6 +22,8 @@ from virtcompat.store import records as store
 from virtcompat.surfaces import RecordedSurface
 
 BATCH = 200
+#: The drivers whose capabilities are recorded: what they say does not depend on the machine that is asked.
+DESCRIBED = ("qemu", "test")
 #: What is recorded; every kind of document there is.
 KINDS = tuple(surfaces.every())
 
@@ -28,49 +31,110 @@ KINDS = tuple(surfaces.every())
 Progress = Callable[[int, int], None]
 
 
-def record(
-    name: str, chosen: tuple[str, ...] = (), progress: Progress = lambda done, of: None, *, fresh: bool = False
-) -> Path:
+#: Labs that take minutes to make and much room: what is asked in them is recorded where they are, and kept where not.
+OPTIONAL = ("xen",)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a release is recorded: these recorded surfaces and the documents of these drivers, all where none is named.
+
+    fresh: migration streams, too, are recorded anew.
+    """
+
+    surfaces: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    fresh: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return not self.surfaces and not self.drivers
+
+    def flavours(self, release: releases.Release) -> tuple[str, ...]:
+        """The labs that it is asked in. A release without flavours has one lab, with everything that it has."""
+        if self.whole:
+            return ("", *release.flavours)
+        surface, every = registry.members("virtcompat.surfaces.recorded", "SURFACE"), drivers.every()
+        wanted = {surface[name].flavour for name in self.surfaces}
+        for name in self.drivers:
+            wanted |= {"", "all"} if name == "qemu" else {setup.flavour for setup in every[name].kinds.values()}
+        return tuple(sorted({flavour if flavour in release.flavours else "" for flavour in wanted}))
+
+
+def record(name: str, part: Part | None = None, progress: Progress = lambda done, of: None) -> Path:
     """Ask a release every fixture, its capabilities and its surfaces and replace its folder in golden/. Returns it.
 
-    chosen: only these recorded surfaces; everything else that is recorded stays as it is. fresh: migration streams, too,
-    are recorded anew.
+    What is not in the part stays as it is recorded.
     """
-    surfaces_chosen = registry.choose("virtcompat.surfaces.recorded", "SURFACE", chosen, "recorded surface")
+    part = part or Part()
+    surfaces_chosen = registry.choose("virtcompat.surfaces.recorded", "SURFACE", part.surfaces, "recorded surface")
+    drivers.choose(part.drivers)
     release = releases.find(name)
     before = golden.provenance(name)
-    if chosen and before is None:
+    if not part.whole and before is None:
         raise UsageError(f"{name} has no golden records yet", f"record all of it first: virt-compat record {name}")
     found = Columns()
-    packages: dict[str, dict[str, str]] = {f: dict(p) for f, p in before.packages.items()} if chosen and before else {}
-    # A release without flavours has one lab, with everything that it has.
-    only = static.FLAVOUR if static.FLAVOUR in release.flavours else ""
-    for flavour in (only,) if chosen else ("", *release.flavours):
-        variant = releases.find(f"{name}-{flavour}") if flavour else release
-        lab = open_lab(variant)
-        if isinstance(lab, NotHere):
-            raise LabError(f"{lab.reason}, so {name} cannot be recorded", lab.remedy)
-        found.labs[name, flavour] = lab
-        packages[flavour] = lab.versions
+    kept = {} if part.whole or before is None else before.packages
+    packages: dict[str, dict[str, str]] = {f: dict(p) for f, p in kept.items()}
+    _open(release, part, found, packages, before)
     lab = next(iter(found.labs.values()))
     assert not isinstance(lab, NotHere)
     libvirt, qemu = columns_module.own_versions(lab)
+    if part.drivers and before:
+        libvirt, qemu = before.products["libvirt"], before.products["qemu"]
     found.columns.append(Column(name, libvirt, qemu, (), golden=False, live=True))
-    was = before.packages.get(static.FLAVOUR, {}) if before else {}
-    now = packages.get(static.FLAVOUR, {})
-    other = sorted(p for p in build.identity(release, was) if p in now and was[p] != now[p])
-    if chosen and other:
+    other = _other(release, before, packages, tuple(f for _, f in found.labs)) if before else []
+    if not part.whole and other:
         raise UsageError(f"the lab has other versions than {name} was recorded with: {other[0]}", "record all of it")
-    recorder = golden.Recorder(name, keep=bool(chosen))
-    if not chosen:
-        _documents(name, found, recorder, progress)
+    recorder = golden.Recorder(name, keep=not part.whole)
+    if part.whole or part.drivers:
+        _documents(name, found, recorder, progress, part.drivers)
+    if part.whole:
         for driver_name, driver in drivers.every().items():
             _capabilities(found, name, driver_name, driver, recorder)
-    _surfaces(found, name, surfaces_chosen, recorder, progress, fresh or bool(other))
+    if part.whole or part.surfaces:
+        _surfaces(found, name, surfaces_chosen, recorder, progress, part.fresh or bool(other))
     how = f"virt-compat {virtcompat.__version__}, lab built from suite {release.suite}" if release.suite else "own lab"
-    products = {"libvirt": libvirt, "qemu": qemu} | _others(found, name)
-    probe = before.probe if chosen and before else probe_digest()
+    known = dict(before.products) if before and not part.whole else {}
+    products = known | {"libvirt": libvirt, "qemu": qemu} | _others(found, name)
+    probe = before.probe if before and not part.whole and not part.drivers else probe_digest()
     return recorder.finish(golden.Provenance(name, products, packages, probe, how))
+
+
+def _open(
+    release: releases.Release,
+    part: Part,
+    found: Columns,
+    packages: dict[str, dict[str, str]],
+    before: golden.Provenance | None,
+) -> None:
+    """Open the labs that a part is asked in. LabError where one is missing that is not optional."""
+    for flavour in part.flavours(release):
+        variant = releases.find(f"{release.name}-{flavour}") if flavour else release
+        lab = open_lab(variant)
+        if not isinstance(lab, NotHere):
+            found.labs[release.name, flavour] = lab
+            packages[flavour] = lab.versions
+        elif part.whole and flavour in OPTIONAL:
+            if before and flavour in before.packages:
+                packages[flavour] = dict(before.packages[flavour])
+        else:
+            raise LabError(f"{lab.reason}, so {release.name} cannot be recorded", lab.remedy)
+
+
+def _other(
+    release: releases.Release,
+    before: golden.Provenance,
+    packages: Mapping[str, Mapping[str, str]],
+    flavours: tuple[str, ...],
+) -> list[str]:
+    """The packages that make the release what it is and have another version in one of these labs than was recorded."""
+    found: set[str] = set()
+    for flavour in flavours:
+        was = before.packages.get(flavour) or before.packages.get("", {})
+        now = packages[flavour]
+        found |= {p for p in build.identity(release, was) if p in now and was[p] != now[p]}
+    return sorted(found)
 
 
 def _others(found: Columns, name: str) -> dict[str, str]:
@@ -87,9 +151,9 @@ def _surfaces(
     fresh: bool,
 ) -> None:
     """Every recorded surface, read off the lab anew. A lab with all it needs must show every part."""
-    lab = static.lab_of(found, name)
-    assert not isinstance(lab, NotHere)
     for at, (surface, member) in enumerate(chosen.items(), 1):
+        lab = static.lab_of(found, name, member.flavour)
+        assert not isinstance(lab, NotHere)
         recorder.drop(surface)
         for part, facts in static.read(lab, member).items():
             if not isinstance(facts, NotHere):
@@ -98,6 +162,8 @@ def _surfaces(
                 raise NotAsked(f"{surface}: {facts.reason}, so {name} cannot be recorded", facts.remedy)
         progress(at, len(chosen))
     if guests.KIND in chosen:
+        lab = static.lab_of(found, name)
+        assert not isinstance(lab, NotHere)
         # No two runs of a guest stop at the same count: streams are recorded once, and again only where there are none.
         kept = streams.file_of(name)
         with guests.Moves(found, progress) as moves:
@@ -108,15 +174,26 @@ def _surfaces(
                 streams.write(file, moves.recorded(name, lab))
 
 
-def _documents(name: str, found: Columns, recorder: golden.Recorder, progress: Progress) -> None:
-    every_driver, every_surface = drivers.every(), surfaces.every()
+def _documents(
+    name: str, found: Columns, recorder: golden.Recorder, progress: Progress, chosen: tuple[str, ...]
+) -> None:
+    """The answers of these drivers (all where none is named) to their fixtures; those of a lab that is not here stay."""
+    every_driver, every_surface = drivers.choose(chosen), surfaces.every()
+    for driver in list(every_driver.values()):
+        if any(
+            setup.flavour in OPTIONAL and (name, setup.flavour) not in found.labs for setup in driver.kinds.values()
+        ):
+            recorder.keep_driver(driver.name)
+            del every_driver[driver.name]
+        elif chosen:
+            recorder.drop_driver(driver.name)
     cases = [
         checks.Case(
             fixture, driver, every_surface[fixture.kind], every_driver[driver].kinds[fixture.kind], found.products
         )
         for fixture in fixtures.load(KINDS, tuple(every_driver))
         for driver in fixture.drivers
-        if fixture.kind in every_driver[driver].kinds
+        if driver in every_driver and fixture.kind in every_driver[driver].kinds
     ]
     with run.opened(found) as answers:
         for start in range(0, len(cases), BATCH):
@@ -136,6 +213,8 @@ def _capabilities(
     found: Columns, name: str, driver_name: str, driver: drivers.Driver, recorder: golden.Recorder
 ) -> None:
     """What a driver answers without an input: its capabilities and, per machine type, those of domains."""
+    if driver_name not in DESCRIBED:
+        return
     lab = found.labs[name, ""]
     assert not isinstance(lab, NotHere)
     for what in ("capabilities", "domcapabilities"):

@@ -38,6 +38,8 @@ from virtcompat.store import fixtures, ledger, paths, releases
 from virtcompat.store.cache import Cache
 
 CHUNK = 300
+#: Why something was not asked that could have been.
+LATE = NotHere("the time budget ended first", "give it more")
 HURRIED = 40  # with a time budget: small enough to stop in time
 #: Called with (case cells judged, of how many).
 Progress = Callable[[int, int], None]
@@ -130,7 +132,8 @@ class Runner:
     """Everything a run holds open.
 
     wanted: which of the selection's cells. deadline: of :func:`time.monotonic`; what is not reached by then is
-    not here. ranks: (kind, driver, case) -> what is judged first where there is a deadline, lowest first.
+    not here. ranks: (kind, driver, case) -> what is judged first where there is a deadline, lowest first. whole: keep
+    every finding with its values entire, where they are told apart one by one.
     """
 
     selection: Selection
@@ -141,6 +144,7 @@ class Runner:
     wanted: Callable[[CellKey], bool] = lambda key: True
     deadline: float | None = None
     ranks: Callable[[Fixture, str], int] = lambda fixture, driver: 0
+    whole: bool = False
     tallies: dict[CellKey, Tally] = field(default_factory=dict)
     crossed: dict[CellKey, changes.Crossed] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -263,11 +267,13 @@ class Runner:
         if verdict.outcome is not Outcome.NOT_APPLICABLE and key.driver != NO_DRIVER:
             self.seen.add((key.driver, verdict.case))
         self.used |= {f.entry for f in verdict.findings if f.entry}
-        if verdict.findings:
+        if verdict.findings and not self.whole:
             verdict = replace(verdict, findings=tuple(shortened(f) for f in verdict.findings))
         if key.driver == NO_DRIVER:
             # What a release adds to its interfaces, and what is worth a look, is thousands of names: 'diff' lists them.
-            self.tallies[key].add(verdict, self.selection.gate, min(Tier.BREAK, self.selection.gate), MANY)
+            self.tallies[key].add(
+                verdict, self.selection.gate, min(Tier.BREAK, self.selection.gate), None if self.whole else MANY
+            )
         else:
             self.tallies[key].add(verdict, self.selection.gate)
 
@@ -276,7 +282,7 @@ class Runner:
 
 
 def _belated(case: str) -> Verdict:
-    return unasked(case, NotHere("the time budget ended first", "give it more"))
+    return unasked(case, LATE)
 
 
 def crossed(key: CellKey, found: Columns) -> changes.Crossed:

@@ -45,9 +45,9 @@ def reader_digest() -> str:
     return body.hexdigest()
 
 
-def lab_of(found: Columns, release: str) -> Lab | NotHere:
-    """The lab that a release's surfaces are read from: its ``abi`` flavour, its only lab where it has no flavours."""
-    lab = found.labs.get((release, FLAVOUR))
+def lab_of(found: Columns, release: str, flavour: str = FLAVOUR) -> Lab | NotHere:
+    """The lab that a release's surfaces are read from: this flavour, its only lab where it has no flavours."""
+    lab = found.labs.get((release, flavour))
     return lab if lab is not None else found.lab(release, "")
 
 
@@ -82,7 +82,7 @@ class Records:
             record = store.recorded(release, surface.name, parts)
             if record is not None:
                 return record
-        lab = lab_of(self.found, release)
+        lab = lab_of(self.found, release, surface.flavour)
         if isinstance(lab, NotHere):
             return lab
         digest = hashlib.sha256(f"{lab.fingerprint()} {reader_digest()}".encode()).hexdigest()

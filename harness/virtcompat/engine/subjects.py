@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from virtcompat import checks, drivers, surfaces
 from virtcompat.checks import Case
 from virtcompat.documents import arch_of
+from virtcompat.engine import corpora, standin
 from virtcompat.engine import run as engine
-from virtcompat.engine import standin
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.definitions import Definition
 from virtcompat.engine.standin import StandIn
@@ -60,7 +60,8 @@ def subject_of(number: int, definition: Definition) -> Subject:
     if definition.kind == "domain":
         driver = HYPERVISORS.get("qemu" if own.kvm else definition.runs, "")
     else:
-        driver = next((name for name in ("qemu", "test") if definition.kind in every[name].kinds), "")
+        driver = next((name for name in corpora.takers(definition.kind) if name != "test"), "test")
+        driver = driver if definition.kind in every[driver].kinds else ""
     if definition.kind in ("domainsnapshot", "domaincheckpoint") and not own.context:
         driver = ""
     return Subject(number, definition, own, driver)

@@ -20,6 +20,7 @@ class Tally:
     unexplained: int = 0
     kept: list[Verdict] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)  # the cases that were asked
+    moot: set[str] = field(default_factory=set)  # the cases that say nothing of these releases
 
     def add(self, verdict: Verdict, gate: Tier, least: Tier = Tier.ADDITION, most: int | None = None) -> None:
         """Count a verdict; it is kept where it could not be asked or has a finding of at least this tier.
@@ -30,6 +31,8 @@ class Tally:
         self.worst = max(self.worst, verdict.worst)
         if verdict.outcome in (Outcome.COMPATIBLE, Outcome.INCOMPATIBLE):
             self.seen.add(verdict.case)
+        elif verdict.outcome is Outcome.NOT_APPLICABLE:
+            self.moot.add(verdict.case)
         self.unexplained += any(f.tier >= gate and not f.explained for f in verdict.findings)
         if verdict.worst >= least or verdict.outcome in (Outcome.NOT_HERE, Outcome.BROKEN):
             self.kept.append(verdict if most is None or len(verdict.findings) <= most else _cut(verdict, most))

@@ -156,8 +156,9 @@ def _read_off(key: CellKey, asker: Asker) -> None:
     """Have the records of a static cell read off the labs, in place of the golden ones."""
     for release in (key.old, key.new):
         if (release, key.kind) not in asker.records.held:
-            lab = static.lab_of(asker.found, release)
-            read = lab if isinstance(lab, NotHere) else static.read(lab, surfaces.every_recorded()[key.kind])
+            surface = surfaces.every_recorded()[key.kind]
+            lab = static.lab_of(asker.found, release, surface.flavour)
+            read = lab if isinstance(lab, NotHere) else static.read(lab, surface)
             asker.records.held[release, key.kind] = read
 
 

@@ -22,10 +22,15 @@ def waive(cell: str, file: Path, chosen: str, words: Mapping[str, str]) -> Waive
     key, case = evidence.parse_cell(cell)
     if not case:
         raise UsageError(f"'{cell}' is a whole cell", "a waiver accepts one finding of one case: add /case")
-    found = evidence.case(key, case).verdict.findings
-    bad = {fingerprint(key, f): f for f in found if f.tier >= Tier.RISK}
+    found = [f for f in evidence.case(key, case).verdict.findings if f.tier >= Tier.RISK]
+    bad = {fingerprint(key, f): f for f in found if not f.explained}
+    if found and not bad:
+        raise UsageError(f"{cell}: the change ledger explains it ({found[0].entry})", "it fails no gate: waive nothing")
     finding = _chosen(bad, chosen, cell)
     where = {"driver": key.driver, "kind": key.kind, "path": finding.path, "old": key.old, "new": key.new}
+    if finding.path.startswith("("):
+        # A step has no place in the document: every case that is refused in the same words has this fingerprint.
+        where["case"] = case
     print_ = fingerprint(key, finding)
     made = Waiver(
         print_, key.check, where, words["reason"], words["owner"], words["issue"], words["expires"], str(file)

@@ -153,7 +153,7 @@ class Asking:
         return [release for release in dict.fromkeys((self.key.old, self.key.new, self.baseline)) if release]
 
     def labs(self) -> list[Lab | NotHere]:
-        flavour = self.case.fixture.flavour if self.key.driver == "qemu" else ""
+        flavour = self.case.setup.flavour or (self.case.fixture.flavour if self.key.driver == "qemu" else "")
         return [self.answers.columns.lab(release, flavour) for release in self.releases]
 
     def binaries(self) -> str:

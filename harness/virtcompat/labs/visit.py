@@ -35,13 +35,16 @@ class Ran:
 class Visit(Protocol):
     """What a recorded surface may do in a lab. Tests put an altered file in the way of a real one.
 
-    ``read`` gives the files of glob patterns by path, none at all where there are none. ``library`` gives path and
-    bytes of the shared library that the lab's own linker takes for a soname. ``run`` runs a command of the lab
-    (``limit`` in seconds). ``ask`` runs a program of ``probes/`` inside and asks it one thing. ``boot`` starts a guest.
-    All raise
+    ``lab`` is what is visited. ``read`` gives the files of glob patterns by path, none at all where there are none.
+    ``library`` gives path and bytes of the shared library that the lab's own linker takes for a soname. ``run`` runs a command of the lab
+    (``limit`` in seconds). ``ask`` runs a program of ``probes/`` inside and asks it one thing;
+    with ``daemon`` it is told to start the lab's system daemon first, with these files (path -> text) in place. ``boot``
+    starts a guest. All raise
     Absent where the lab has no such library, program or interpreter, LabError where the lab itself fails.
     """
 
+    @property
+    def lab(self) -> Lab: ...
     @property
     def release(self) -> str: ...
     @property
@@ -49,7 +52,9 @@ class Visit(Protocol):
     def read(self, *patterns: str) -> dict[str, bytes]: ...
     def library(self, soname: str) -> tuple[str, bytes]: ...
     def run(self, *argv: str, stdin: str = "", env: Mapping[str, str] | None = None, limit: float = 30.0) -> Ran: ...
-    def ask(self, program: str, request: Mapping[str, Any], limit: float = 60.0) -> dict[str, Any]: ...
+    def ask(
+        self, program: str, request: Mapping[str, Any], limit: float = 60.0, daemon: Mapping[str, str] | None = None
+    ) -> dict[str, Any]: ...
     def boot(self, argv: Sequence[str], wanted: Sequence[str]) -> Recorded | Failed: ...
 
 
@@ -74,9 +79,11 @@ class LabVisit:
     def workdir(self) -> str:
         return self.lab.workdir
 
-    def _session(self, source: Path, limit: float) -> Session:
-        opening = {"workdir": self.lab.workdir}
-        return Session(Start(self.lab.command(daemon=False), opening, limit, source=source))
+    def _session(self, source: Path, limit: float, daemon: Mapping[str, str] | None = None) -> Session:
+        opening: dict[str, Any] = {"workdir": self.lab.workdir}
+        if daemon is not None:
+            opening |= {"daemon": True, "files": dict(daemon)}
+        return Session(Start(self.lab.command(daemon=daemon is not None), opening, limit, source=source))
 
     def _reply(self, session: Session, request: Mapping[str, Any]) -> dict[str, Any]:
         reply = next(reply for _, reply in session.ask([dict(request)]))
@@ -118,8 +125,10 @@ class LabVisit:
         if self.guests is not None:
             self.guests.__exit__(None, None, None)
 
-    def ask(self, program: str, request: Mapping[str, Any], limit: float = 60.0) -> dict[str, Any]:
-        session = self._session(PROBES / program, limit)
+    def ask(
+        self, program: str, request: Mapping[str, Any], limit: float = 60.0, daemon: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        session = self._session(PROBES / program, limit, daemon)
         try:
             return self._reply(session, request)
         finally:

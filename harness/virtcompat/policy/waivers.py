@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from virtcompat.judgement import Waiver
-from virtcompat.model import CellKey, Finding
+from virtcompat.judgement import Item, Waiver
+from virtcompat.model import CellKey
 from virtcompat.store.ledger import glob
 from virtcompat.store.tables import version
 from virtcompat.store.waivers import VERSION
@@ -17,12 +17,13 @@ Products = Mapping[str, Mapping[str, str]]
 CONDITION = re.compile(r"(libvirt|qemu|spice|xen)\s*(<=|>=|<|>|=)\s*(\d+(?:\.\d+)*)")
 
 
-def accepts(waiver: Waiver, key: CellKey, finding: Finding, fingerprint: str, products: Products) -> bool:
+def accepts(waiver: Waiver, item: Item, products: Products) -> bool:
     """Whether a waiver is about this finding: the fingerprint and every place it names."""
     return (
-        waiver.fingerprint == fingerprint
-        and glob([waiver.where["path"]]).match(finding.path) is not None
-        and in_scope(waiver, [key], products)
+        waiver.fingerprint == item.fingerprint
+        and glob([waiver.where["path"]]).match(item.finding.path) is not None
+        and all(fnmatchcase(case, waiver.where.get("case", "*")) for case in item.cases)
+        and in_scope(waiver, [item.key], products)
     )
 
 

@@ -167,6 +167,21 @@ class Recorder:
         """Leave out what was recorded below this folder."""
         shutil.rmtree(self.aside / path, ignore_errors=True)
 
+    def drop_driver(self, driver: str) -> None:
+        """Leave out the documents that were recorded of this driver."""
+        for index in self.aside.glob(f"*/{driver}.jsonl"):
+            index.unlink()
+            shutil.rmtree(index.with_suffix(""), ignore_errors=True)
+
+    def keep_driver(self, driver: str) -> None:
+        """Take over the documents that were recorded of this driver before."""
+        for index in (folder() / self.release).glob(f"*/{driver}.jsonl"):
+            place = self.aside / index.parent.name
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(index, place)
+            if index.with_suffix("").is_dir():
+                shutil.copytree(index.with_suffix(""), place / driver, dirs_exist_ok=True)
+
     def add_text(self, path: str, text: str) -> None:
         file = self.aside / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from virtcompat.store import tables
 KEYS = {
     "fingerprint": str, "check": str, "where": dict, "reason": str, "owner": str, "issue": str, "expires": object,
 }  # fmt: skip
-WHERE = {"driver": str, "kind": str, "path": str, "old": str, "new": str}
+WHERE = {"driver": str, "kind": str, "path": str, "old": str, "new": str, "case": str}
 LONGEST = datetime.timedelta(days=366)
 REMEDY = "virt-compat waive writes one that is narrow enough"
 #: ``libvirt 13.0.0``: the waiver ends when the candidate is that new.
@@ -71,7 +71,7 @@ def _too_broad(where: object) -> Problems:
         yield f"'where' must be a table of {', '.join(WHERE)}", ""
         return
     missing = [key for key in ("driver", "path") if not where.get(key)]
-    if missing or not (where.get("old") or where.get("new")):
+    if missing or not any(where.get(side, "").strip("*?") for side in ("old", "new")):
         yield f"too broad: 'where' must name {', '.join(missing) or 'a release, as old or new'}", ""
     elif not re.search(r"[^*/?\[\]]", where["path"]) or not where["driver"].strip("*?"):
         yield "too broad: a path or driver of wildcards accepts anything", ""

@@ -114,6 +114,7 @@ class RecordedSurface:
     the tier. ignored: paths that are recorded for people and never compared. backward: the rules
     for going back to the older release; empty where that says nothing (what a release adds, an older one lacks).
     special: findings across facts. expand: from what is written down to all facts, where a record leaves out repetition.
+    flavour: the lab that it is read from; of a release without flavours its only one.
     """
 
     name: str
@@ -126,6 +127,7 @@ class RecordedSurface:
     backward: tuple[Rule, ...] = ()
     special: Special | None = None
     expand: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
+    flavour: str = "abi"
 
     def tier(self, path: str, change: Change, *, back: bool = False) -> Tier:
         return tier_of(self.backward if back else self.rules, path, change)

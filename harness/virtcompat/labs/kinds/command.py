@@ -13,6 +13,9 @@ from virtcompat.labs import SCHEMAS, Lab, LabKind, bwrap, identify
 from virtcompat.model import NotHere
 from virtcompat.store.releases import Release
 
+#: What libvirt takes from its tree while it runs: storage backends, and CPU models with their features.
+LOADED = ("src/libvirt_storage_*.so", "src/cpu_map/*.xml")
+
 
 @dataclass(frozen=True, slots=True)
 class CommandLab:
@@ -28,9 +31,15 @@ class CommandLab:
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """The binaries that answer, and the command itself: a wrapper may change what they say."""
-        program = Path(self.prefix[0]).read_bytes()
-        body = [identify.fingerprint(self), hashlib.sha256(program).hexdigest(), *self.prefix[1:]]
+        """The binaries that answer, the command and the files it names (a wrapper may change what they say), the tree's data.
+
+        What a build tree loads or reads as it goes is not mapped when the binaries are asked what they are.
+        """
+        named = [file for word in self.prefix if (file := Path(word)).is_file()]
+        build = named[0].parent
+        loaded = [f for folder in (build, *map(Path, self.shown)) for p in LOADED for f in sorted(folder.glob(p))]
+        digests = [[str(f), hashlib.sha256(f.read_bytes()).hexdigest()] for f in dict.fromkeys((*named, *loaded))]
+        body = [identify.fingerprint(self), digests, *self.prefix[1:]]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
     def command(self, daemon: bool) -> list[str]:
