@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from virtcompat.drivers import OPTIONAL
 from virtcompat.engine import columns
-from virtcompat.engine.record import OPTIONAL
 from virtcompat.errors import VirtCompatError
 from virtcompat.labs import build
 from virtcompat.store import paths, releases

@@ -30,12 +30,18 @@ def create(names: tuple[str, ...], mirror: str, refresh: bool) -> int:
     \b
     Examples:
       virt-compat lab create
+      virt-compat lab create debian-12-xen
       virt-compat lab create debian-12-all --mirror http://mirror.example.org/debian
     """
     with ThreadPoolExecutor(2) as pool:
-        for line in pool.map(lambda name: engine.create(name, mirror, refresh=refresh), names or engine.shipped()):
-            click.echo(line, err=True)
+        waiting = [pool.submit(_create, name, mirror, refresh) for name in names or engine.shipped()]
+        for each in waiting:
+            click.echo(each.result(), err=True)
     return 0
+
+
+def _create(name: str, mirror: str, refresh: bool) -> str:
+    return engine.create(name, mirror, refresh=refresh, progress=lambda words: click.echo(words, err=True))
 
 
 @lab.command()

@@ -10,14 +10,15 @@ import click
 
 from virtcompat import renderers
 from virtcompat.cli import claims as telling
+from virtcompat.cli import drivers as counting
 from virtcompat.cli import interfaces
 from virtcompat.cli import options as shared
-from virtcompat.engine import corpora, fleet, guests, parts, publishing, stability, verdicts
+from virtcompat.engine import census, corpora, fleet, guests, parts, publishing, stability, verdicts
 from virtcompat.engine import run as engine
 from virtcompat.errors import UsageError
 from virtcompat.model import Fixture, Matrix, Tier
 from virtcompat.renderers.text import TextRenderer
-from virtcompat.store import paths
+from virtcompat.store import paths, releases
 
 
 def _print(matrix: Matrix, form: str) -> None:
@@ -160,6 +161,8 @@ def publish(target: str | None, only_check: bool, moving: bool) -> int:
     changed = publish_to(folder, found, dry=only_check)
     promises = "\n".join(line for report in stability.steps() for line in (*interfaces.markdown(report), ""))
     changed += _written(folder / "stability.md", promises, dry=only_check)
+    counted = census.take(tuple(r.name for r in releases.shipped()), here=False)
+    changed += _written(folder / "drivers.md", "\n".join(counting.markdown(counted)) + "\n", dry=only_check)
     if published and before.name in changed:
         now = renderers.every()["json"].render(verdicts.publishable(found))
         for line in verdicts.drift(published, now):

@@ -37,7 +37,10 @@ def record(names: tuple[str, ...], chosen: tuple[str, ...], only: tuple[str, ...
 
 def _drivers() -> Iterator[str]:
     for driver in drivers.every().values():
-        yield f"{driver.name}: {driver.summary}\n  {', '.join(driver.kinds)}"
+        what = ", ".join(driver.kinds) or "no documents"
+        native = f"; native: {', '.join(driver.native)}" if driver.native else ""
+        yield f"{driver.name} ({driver.role}, {driver.means}): {driver.summary}\n  {what}{native}"
+    yield "how real each is here, release by release, and why: virt-compat drivers"
 
 
 def _kinds() -> Iterator[str]:

@@ -96,9 +96,18 @@ HOST = Setup(
 )
 
 
+#: Labs that take minutes to make and much room. A driver that is asked in one is asked where it is named.
+OPTIONAL = ("xen",)
+
+
 def every() -> dict[str, Driver]:
     return registry.members(__name__, "DRIVER")
 
 
 def choose(names: tuple[str, ...]) -> dict[str, Driver]:
     return registry.choose(__name__, "DRIVER", names, "driver")
+
+
+def asked(names: tuple[str, ...]) -> dict[str, Driver]:
+    """The drivers of these names; where none is named all but those of an optional lab."""
+    return {n: d for n, d in every().items() if n in names or (not names and d.flavour not in OPTIONAL)}

@@ -57,10 +57,15 @@ def _column(found: columns.Columns, name: str) -> Iterator[tuple[bool, str]]:
         if isinstance(lab, NotHere):
             yield bool(flavour), f"{label}: {lab.reason}; {lab.remedy}"
             continue
-        asked = [d for d in drivers.every().values() if "domain" in d.kinds and d.flavour in ("", flavour)]
+        asked = [d for d in drivers.every().values() if "domain" in d.kinds and _asked_in(d.flavour, flavour)]
         for driver in asked:
             said = starts(lab, driver.kinds["domain"])
             yield not said, f"{label}: the {driver.name} driver {'does not open: ' + said if said else 'opens'}"
+
+
+def _asked_in(driver: str, lab: str) -> bool:
+    """Whether a driver of this flavour is asked in a lab of that one; an optional lab has its own driver alone."""
+    return driver == lab or (not driver and lab not in drivers.OPTIONAL)
 
 
 def data_problems() -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from virtcompat.engine import xenlab
 from virtcompat.engine.columns import own_versions
 from virtcompat.errors import Absent, UsageError
 from virtcompat.labs import archive, build, open_lab
@@ -18,8 +19,8 @@ def shipped() -> list[str]:
     return [r.name for r in releases.shipped()]
 
 
-def create(name: str, mirror: str, *, refresh: bool) -> str:
-    """Build one lab; returns a line that says what stands now."""
+def create(name: str, mirror: str, *, refresh: bool, progress: Callable[[str], None] = lambda words: None) -> str:
+    """Build one lab; returns a line that says what stands now. progress is told each stage of a long one."""
     release = releases.find(name)
     if not release.suite:
         raise UsageError(f"{name} is not built from packages", "its lab is entered as it was added")
@@ -27,7 +28,9 @@ def create(name: str, mirror: str, *, refresh: bool) -> str:
     made = build.create(release, mirror, refresh=refresh)
     libvirt = made.versions.get("libvirt0", "?")
     word = "stands already" if standing and not refresh else "built"
-    return f"{name}: {word}; {len(made.versions)} packages, libvirt {libvirt}, QEMU {made.versions['qemu-system-x86']}"
+    more = f"; {xenlab.create(release, made, progress, refresh=refresh)}" if xenlab.is_host(release) else ""
+    packages = f"{len(made.versions)} packages, libvirt {libvirt}, QEMU {made.versions['qemu-system-x86']}"
+    return f"{name}: {word}; {packages}{more}"
 
 
 def sources(name: str, mirror: str = "") -> Path:

@@ -31,10 +31,6 @@ KINDS = tuple(surfaces.every())
 Progress = Callable[[int, int], None]
 
 
-#: Labs that take minutes to make and much room: what is asked in them is recorded where they are, and kept where not.
-OPTIONAL = ("xen",)
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """What of a release is recorded: these recorded surfaces and the documents of these drivers, all where none is named.
@@ -115,7 +111,7 @@ def _open(
         if not isinstance(lab, NotHere):
             found.labs[release.name, flavour] = lab
             packages[flavour] = lab.versions
-        elif part.whole and flavour in OPTIONAL:
+        elif part.whole and flavour in drivers.OPTIONAL:
             if before and flavour in before.packages:
                 packages[flavour] = dict(before.packages[flavour])
         else:
@@ -181,7 +177,7 @@ def _documents(
     every_driver, every_surface = drivers.choose(chosen), surfaces.every()
     for driver in list(every_driver.values()):
         if any(
-            setup.flavour in OPTIONAL and (name, setup.flavour) not in found.labs for setup in driver.kinds.values()
+            setup.flavour in drivers.OPTIONAL and (name, setup.flavour) not in found.labs for setup in driver.kinds.values()
         ):
             recorder.keep_driver(driver.name)
             del every_driver[driver.name]

@@ -79,7 +79,7 @@ def validated(selection: Selection) -> Selection:
 def own_documents(selection: Selection) -> list[Fixture]:
     """The project's fixtures that a selection is about."""
     kinds = tuple(k for k in surfaces.every() if not selection.kinds or k in selection.kinds)
-    chosen = tuple(d for d in drivers.every() if not selection.drivers or d in selection.drivers)
+    chosen = tuple(drivers.asked(selection.drivers))
     return fixtures.load(kinds, chosen, selection.cases) if kinds and chosen else []
 
 
@@ -103,8 +103,7 @@ def keys(found: Columns, selection: Selection) -> list[CellKey]:
         CellKey(name, kind, driver.name, old, new)
         for name, check in checks.every().items()
         if not selection.checks or name in selection.checks
-        for driver in drivers.every().values()
-        if not selection.drivers or driver.name in selection.drivers
+        for driver in drivers.asked(selection.drivers).values()
         for kind in driver.kinds
         if not selection.kinds or kind in selection.kinds
         for old, new in pairs(found, check, selection)

@@ -82,6 +82,11 @@ def cases(release: str, kind: str, driver: str) -> frozenset[str]:
     return frozenset(_index(release, kind, driver))
 
 
+def statuses(release: str, kind: str, driver: str) -> list[str]:
+    """The status of every golden answer of a driver: accepted, refused …"""
+    return [str(line["status"]) for line in _index(release, kind, driver).values()]
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8")

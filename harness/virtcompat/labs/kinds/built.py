@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtcompat.labs import SCHEMAS, Lab, LabKind, build, bwrap
+from virtcompat.labs import SCHEMAS, Lab, LabKind, build, bwrap, xen
 from virtcompat.model import NotHere
 from virtcompat.store import paths
 from virtcompat.store.releases import Release
@@ -31,6 +31,11 @@ class BuiltLab:
         return bwrap.python(bwrap.command(self.folder / "root", daemon, cache))
 
 
+def plain(release: Release, made: build.Made) -> BuiltLab:
+    """The lab as its root alone, without what a flavour runs beside it."""
+    return BuiltLab(release.name, made.folder, made.versions, made.digest)
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltLabKind:
     name: str = "built"
@@ -42,7 +47,8 @@ class BuiltLabKind:
         made = build.find(release)
         if made is None:
             return NotHere(f"the lab of {release.name} is not built", f"virt-compat lab create {release.name}")
-        return BuiltLab(release.name, made.folder, made.versions, made.digest)
+        lab = plain(release, made)
+        return xen.lab(lab, made) if release.flavour == xen.FLAVOUR else lab
 
 
 LAB_KIND: LabKind = BuiltLabKind()

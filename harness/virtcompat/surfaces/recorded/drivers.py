@@ -26,22 +26,22 @@ VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def opening(visit: Visit) -> dict[str, str]:
-    """``hyperv/open = refused: 67: …``: what libvirt says to each driver's URI, the system daemon running beside it.
+    """What libvirt says to each driver's URI, the system daemon running beside it.
 
-    A driver that opens is ``opened: TYPE``, TYPE being what the connection calls itself. Codes are virErrorNumber.
-    Paths, addresses and numbers of processes in the message are left out.
+    ``lxc/open = LXC``, what the connection calls itself, or ``hyperv/closed = refused: 67: …`` with the code
+    (virErrorNumber) and the message, without its paths, addresses and numbers of processes.
     """
     uris = {name: driver.uri for name, driver in drivers.every().items() if driver.uri}
     reply = visit.ask("open_probe.py", {"op": "census", "uris": uris, "limit": LIMIT}, 60.0 + LIMIT * len(uris), DAEMON)
-    return {f"{name}/open": _said(answer) for name, answer in reply["answers"].items()}
+    return dict(_said(name, answer) for name, answer in reply["answers"].items())
 
 
-def _said(answer: Mapping[str, object]) -> str:
+def _said(name: str, answer: Mapping[str, object]) -> tuple[str, str]:
     if answer["status"] == "opened":
-        return f"opened: {answer['type']}"
+        return f"{name}/open", str(answer["type"])
     code = f"{answer['code']}: " if "code" in answer else ""
-    words = re.sub(r"'[^']*/[^']*'|\b\d{2,}\b", "…", " ".join(str(answer.get("message", "")).split()))
-    return f"{answer['status']}: {code}{words}"
+    words = re.sub(r"'[^']*[/:][^']*'|\b\d{2,}\b", "…", " ".join(str(answer.get("message", "")).split()))
+    return f"{name}/closed", f"{answer['status']}: {code}{words}"
 
 
 def support(visit: Visit) -> dict[str, str]:
@@ -72,10 +72,11 @@ SURFACE = RecordedSurface(
     summary="libvirt's drivers: what opening each answers in this build, and which calls each implements",
     product="libvirt",
     parts={"opening": opening, "support": support},
-    interface=r"^[^/]+/(open|api/[^/]+)",
+    interface=r"^[^/]+/(open|closed|api/[^/]+)",
     rules=(
-        # How an absent driver is refused is for people; that a driver opens no longer is what breaks.
+        # That a driver opens no longer is what breaks; how one that is not there is refused is worth a look.
         (r"/open$", Tier.RISK, Tier.ADDITION, Tier.BREAK),
+        (r"/closed$", Tier.RISK, Tier.ADDITION, Tier.ADDITION),
         # A call that a driver had and has no longer.
         (r"/api/", Tier.ADDITION, Tier.ADDITION, Tier.BREAK),
     ),

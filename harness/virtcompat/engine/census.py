@@ -1,0 +1,104 @@
+"""How real each driver is in each release and here, and why; and libvirt's own table of calls by driver beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from virtcompat import drivers
+from virtcompat.drivers import Driver, Means
+from virtcompat.engine import columns, static
+from virtcompat.engine.columns import Columns
+from virtcompat.errors import NotAsked, UsageError
+from virtcompat.model import NotHere
+from virtcompat.store import golden
+from virtcompat.store.tables import version
+
+SURFACE = "drivers"
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """One driver in one release.
+
+    word: real, stand-in, simulated, absent, or not-here. why: what opening it answers, what it was removed by, or what
+    to do. accepted, asked: documents in its golden record. calls: of libvirt's API, as its own table says.
+    """
+
+    word: str
+    why: str = ""
+    accepted: int = 0
+    asked: int = 0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Census:
+    """Every driver in every release. table: release -> driver -> call -> the version that has it."""
+
+    releases: list[str]
+    drivers: Mapping[str, Driver]
+    presence: dict[tuple[str, str], Presence] = field(default_factory=dict)
+    table: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+
+    def calls(self, release: str, pattern: str) -> dict[str, dict[str, str]]:
+        """call -> driver -> version, for the calls of a pattern; UsageError where there is none."""
+        found: dict[str, dict[str, str]] = {}
+        for driver, calls in self.table.get(release, {}).items():
+            for call, since in calls.items():
+                if fnmatchcase(call, pattern):
+                    found.setdefault(call, {})[driver] = since
+        if not found:
+            raise UsageError(f"no call '{pattern}' in the table of {release}", "write for example 'virDomain*'")
+        return dict(sorted(found.items()))
+
+
+def take(names: tuple[str, ...] = (), *, here: bool = True) -> Census:
+    """The census of these releases, of every one where none is named. Without ``here`` of no machine: what is published."""
+    found = columns.find(names)
+    records = static.Records(found)
+    census, products = Census(found.names, drivers.every()), found.products
+    for release in found.names:
+        try:
+            facts = records.facts(release, SURFACE)
+        except NotAsked:
+            facts = {}
+        table = census.table.setdefault(release, {})
+        for path, since in facts.items():
+            driver, what, *call = path.split("/")
+            if what == "api":
+                table.setdefault(driver, {})[call[0]] = since
+        for name, driver_ in census.drivers.items():
+            said = facts.get(f"{name}/closed", "")
+            census.presence[name, release] = _presence(
+                found if here else None, products[release], (release, driver_), said, len(table.get(name, {}))
+            )
+    return census
+
+
+def _presence(
+    here: Columns | None, products: Mapping[str, str], place: tuple[str, Driver], said: str, calls: int
+) -> Presence:
+    (release, driver), libvirt = place, version(products.get("libvirt", ""))
+    if driver.until and libvirt >= version(driver.until):
+        return Presence("absent", f"removed in libvirt {driver.until}; {said}".rstrip("; "), calls=calls)
+    if driver.since and libvirt < version(driver.since):
+        return Presence("absent", f"new in libvirt {driver.since}; {said}".rstrip("; "), calls=calls)
+    if driver.means is Means.ABSENT:
+        return Presence("absent", said or f"needs {driver.needs}", calls=calls)
+    answers = _answers(release, driver)
+    accepted, asked = answers["accepted"], sum(answers.values())
+    lab = here.lab(release, driver.flavour) if here else None
+    if isinstance(lab, NotHere):
+        return Presence("not-here", f"{lab.reason}; {lab.remedy}", accepted, asked, calls)
+    return Presence(driver.means.value, said, accepted, asked, calls)
+
+
+def _answers(release: str, driver: Driver) -> Counter[str]:
+    """How many documents have which status in a driver's golden record."""
+    found: Counter[str] = Counter()
+    for kind in driver.kinds:
+        found.update(golden.statuses(release, kind, driver.name))
+    return found
