@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from virtcompat import checks, drivers, outputs, renderers, surfaces
-from virtcompat.labs import lab_kinds
+from virtcompat.labs import lab_kinds, stages
 from virtcompat.model import STATIC
 from virtcompat.store import paths
 
@@ -16,7 +16,7 @@ MODULES = sorted(paths.PACKAGE.rglob("*.py"))
 FAMILIES = {
     "drivers": drivers.every, "surfaces/kinds": surfaces.every,
     "surfaces/recorded": surfaces.every_recorded, "checks": checks.every, "renderers": renderers.every,
-    "labs/kinds": lab_kinds, "outputs": outputs.every,
+    "labs/kinds": lab_kinds, "outputs": outputs.every, "labs/stages": stages.every,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from virtcompat.drivers import Driver
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.schemas import Schemas
-from virtcompat.labs import Lab, bwrap
+from virtcompat.labs import Lab, bwrap, stages
 from virtcompat.labs.prober import Asked, Prober
 from virtcompat.labs.session import PROBE
 from virtcompat.model import Answer, NotHere, Question, Setup
@@ -64,6 +64,10 @@ class Answers:
                     "a system daemon is started in a sandbox only, never on a live host", remedy
                 )
                 continue
+            stage = self._setup(question).stage
+            if stage and isinstance(missing := stages.command(lab, stage), NotHere):
+                answered[question] = missing
+                continue
             key = self._key(lab, question)
             open_ones.setdefault(key, []).append(question)
             labs[key] = lab
@@ -92,6 +96,8 @@ class Answers:
     def _key(self, lab: Lab, question: Question) -> str:
         setup = self._setup(question)
         how = [setup.uri, setup.root, sorted(setup.files.items()), setup.forms, setup.disk, setup.daemon]
+        if setup.stage:
+            how.append(stages.digest(setup.stage))
         body = json.dumps([lab.fingerprint(), self.probe, how, question.digest()])
         return hashlib.sha256(body.encode()).hexdigest()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from virtcompat import checks, documents, drivers, surfaces
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import guests, stability, standin, static
+from virtcompat.engine import guests, remote, stability, standin, static
 from virtcompat.engine import run as engine
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.standin import StandIn
@@ -110,12 +110,24 @@ def moved(key: CellKey, name: str) -> Evidence:
     return evidence
 
 
+def talked(key: CellKey, name: str) -> Evidence:
+    """One call of a client: its verdict."""
+    found = columns_module.find((key.old, key.new))
+    with remote.Talks(found) as talks:
+        verdicts = remote.cells(talks, [key], (name,))[key]
+    if not verdicts:
+        raise UsageError(f"no call '{name}' in {key}", "name a TRANSPORT/TOPIC/CALL (see 'virt-compat remote')")
+    return Evidence(key, engine.explained(verdicts[0], engine.crossed(key, found)))
+
+
 def case(key: CellKey, name: str) -> Evidence:
     """One case of a cell with everything that was asked for it."""
     if key.check == STATIC:
         return interface(key, name)
     if key.check in guests.CHECKS:
         return moved(key, name)
+    if key.check == remote.CHECK:
+        return talked(key, name)
     return _judged(key, _fixture(key, name))
 
 

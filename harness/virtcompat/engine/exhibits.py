@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from virtcompat import checks, guestdump, surfaces
 from virtcompat.checks import Case
 from virtcompat.commandline import hardware
-from virtcompat.engine import guests, static
+from virtcompat.engine import guests, remote, static
 from virtcompat.engine import run as engine
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
@@ -31,7 +31,7 @@ def collect(found: Columns, chosen: Iterable[Chosen], progress: Progress = lambd
     wanted = list(dict.fromkeys(chosen))
     moving = [c for c in wanted if c[0].check in guests.CHECKS]
     still = [c for c in wanted if c[0].check == STATIC]
-    rest = [c for c in wanted if c[0].check != STATIC and c[0].check not in guests.CHECKS]
+    rest = [c for c in wanted if c[0].check not in (STATIC, *guests.CHECKS, *remote.CHECKS)]
     made: dict[Chosen, Exhibit] = {}
     for part in (_documents(found, rest), _records(found, still), _moved(found, moving)):
         for exhibit in part:

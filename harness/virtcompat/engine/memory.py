@@ -12,6 +12,7 @@ from pathlib import Path
 
 from virtcompat.engine.answers import probe_digest
 from virtcompat.engine.columns import Columns
+from virtcompat.labs import stages
 from virtcompat.model import CellKey, Fixture, NotHere, Outcome, Verdict
 from virtcompat.store import golden, paths
 from virtcompat.store.verdicts import Verdicts
@@ -32,7 +33,8 @@ class Memory:
     fresh: dict[bytes, list[Verdict]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tool = hashlib.sha256(f"{tool_digest()} {probe_digest()}".encode()).hexdigest()
+        standins = [stages.digest(name) for name in stages.every()]
+        tool = hashlib.sha256(f"{tool_digest()} {probe_digest()} {standins}".encode()).hexdigest()
         self.kept = Verdicts(paths.cache_dir() / "verdicts.sqlite", tool)
 
     def key(self, cell: CellKey, document: bytes = b"") -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from virtcompat import checks, page, renderers, surfaces
-from virtcompat.engine import columns, exhibits, guests, verdicts
+from virtcompat.engine import columns, exhibits, guests, remote, verdicts
 from virtcompat.engine import run as engine
 from virtcompat.errors import NotAsked
 from virtcompat.model import STATIC, Cell, Matrix, Tier
@@ -83,7 +83,7 @@ def _groups(matrix: Matrix) -> Iterator[Group]:
 
 def purposes(cells: Iterable[Cell]) -> dict[str, str]:
     """What the checks and the recorded surfaces of these cells are about, by name."""
-    known = {name: check.purpose for name, check in checks.every().items()} | guests.PURPOSES
+    known = {name: check.purpose for name, check in checks.every().items()} | guests.PURPOSES | remote.PURPOSES
     named = {c.key.check: known[c.key.check] for c in cells if c.key.check in known}
     recorded = surfaces.every_recorded()
     named |= {k: recorded[k].summary for k in (c.key.kind for c in cells if c.key.check == STATIC) if k in recorded}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from virtcompat import checks, drivers, surfaces
 from virtcompat.checks import Check
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import guests, static
+from virtcompat.engine import guests, remote, static
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.fold import summed
@@ -65,13 +65,13 @@ class Selection:
 
 def validated(selection: Selection) -> Selection:
     """The selection, once every name in it is known to exist."""
-    checks.choose(tuple(c for c in selection.checks if c not in (STATIC, *guests.CHECKS)))
+    checks.choose(tuple(c for c in selection.checks if c not in (STATIC, *guests.CHECKS, *remote.CHECKS)))
     drivers.choose(tuple(d for d in selection.drivers if d != NO_DRIVER))
     for name in (*selection.releases, *selection.old, *selection.new):
         releases.find(name.partition("@")[0])
     known = {**surfaces.every(), **surfaces.every_recorded()}
     for kind in selection.kinds:
-        if kind not in known:
+        if kind not in known and kind != remote.KIND:
             raise UsageError(f"no kind or surface '{kind}'", f"use one of: {', '.join(known)}")
     return selection
 
@@ -111,15 +111,17 @@ def keys(found: Columns, selection: Selection) -> list[CellKey]:
 
 
 def record_keys(found: Columns, selection: Selection) -> list[CellKey]:
-    """The cells of recorded surfaces in a selection, and of moving guests where those are asked for by name."""
+    """The cells of recorded surfaces in a selection, and of moving guests and of clients where they are asked by name."""
+    talking = {remote.DRIVER, remote.CHECK, remote.KIND} & {*selection.drivers, *selection.checks, *selection.kinds}
+    clients = remote.keys(found, selection.old, selection.new) if talking else []
     if selection.drivers and NO_DRIVER not in selection.drivers:
-        return []
+        return clients
     every = [] if selection.checks and STATIC not in selection.checks else list(static.keys(found, selection.kinds))
     moving = guests.KIND in selection.kinds or bool(selection.checks and not selection.kinds)
     if moving:
         chosen = [c for c in guests.CHECKS if not selection.checks or c in selection.checks]
         every += [CellKey(c, guests.KIND, NO_DRIVER, a, b) for c in chosen for a in found.names for b in found.names]
-    return [
+    return clients + [
         key
         for key in every
         if (not selection.old or key.old in selection.old) and (not selection.new or key.new in selection.new)
@@ -160,7 +162,7 @@ class Runner:
         for key in keys(self.found, self.selection):
             if not self.wanted(key):
                 continue
-            if key.driver == NO_DRIVER:
+            if key.driver == NO_DRIVER or key.check == remote.CHECK:
                 recorded.append(key)
             else:
                 planned.setdefault((key.kind, key.driver), []).append(key)
@@ -228,7 +230,8 @@ class Runner:
     def _static(self, recorded: Sequence[CellKey]) -> None:
         """Compare the records of each cell of a recorded surface."""
         records = static.Records(self.found)
-        moving = [key for key in recorded if key.check != STATIC]
+        moving = [key for key in recorded if key.check in guests.CHECKS]
+        self._talk([key for key in recorded if key.check == remote.CHECK])
         still = {self.memory.key(key): key for key in recorded if key.check == STATIC}
         known = self.memory.kept.get_many(still)
         for at, (kept, key) in enumerate(still.items(), 1):
@@ -254,6 +257,18 @@ class Runner:
                         for verdict in verdicts:
                             self._collect(key, verdict)
             self.moved = moves.asked, moves.known
+
+    def _talk(self, clients: Sequence[CellKey]) -> None:
+        """Ask each pair of a client and a daemon; a deadline is looked at before, not between."""
+        if clients and self._late():
+            for key in clients:
+                self._collect(key, _belated("(connection)"))
+        elif clients:
+            with remote.Talks(self.found, self.progress) as talks:
+                for key, verdicts in remote.cells(talks, clients, self.selection.cases).items():
+                    for verdict in verdicts:
+                        self._collect(key, verdict)
+            self.moved = talks.asked, talks.known
 
     def _chunk(self, chunk: Sequence[Waiting]) -> None:
         for key, kept, verdict in judge(chunk, self.found.products, self.answers):

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from virtcompat.errors import LabError
-from virtcompat.labs import Lab
+from virtcompat.labs import Lab, stages
 from virtcompat.labs.session import OpenFailed, Reply, Session, Start
-from virtcompat.model import Answer, Question, Setup
+from virtcompat.model import Answer, NotHere, Question, Setup
 
 Store = Callable[[Question, Answer], None]
 LOAD_BATCH = 200
@@ -69,6 +69,9 @@ class Prober:
 
     def _define(self, group: Sequence[Asked], store: Store) -> None:
         lab, setup = group[0].lab, group[0].setup
+        if stages.alone(setup.stage):
+            self._define_alone(group, store)
+            return
         key = (lab.fingerprint(), setup.uri)
         if key not in self.sessions:
             self.sessions[key] = Session(_start(lab, setup, {}))
@@ -76,6 +79,18 @@ class Prober:
         requests = [_request(a, "define") for a in group]  # native is a define with another form
         for at, reply in _replies(session, requests):
             store(group[at].question, Answer.from_dict(reply))
+            if self.stopped:
+                return
+
+    def _define_alone(self, group: Sequence[Asked], store: Store) -> None:
+        """Each question in a sandbox of its own: what one leaves on its stage would answer the next."""
+        for asked in group:
+            session = Session(_start(asked.lab, asked.setup, {}))
+            try:
+                for _, reply in _replies(session, [_request(asked, "define")]):
+                    store(asked.question, Answer.from_dict(reply))
+            finally:
+                session.close()
             if self.stopped:
                 return
 
@@ -127,8 +142,11 @@ def _start(lab: Lab, setup: Setup, files: Mapping[str, str]) -> Start:
         "files": {**setup.files, **files},
         "daemon": setup.daemon,
     }
+    command = stages.command(lab, setup.stage, daemon=setup.daemon)
+    if isinstance(command, NotHere):
+        raise LabError(f"{lab.release}: {command.reason}", command.remedy)
     # libvirtd is another process: a limit on the probe's own memory does not reach it.
-    return Start(lab.command(setup.daemon), opening, setup.time_limit)
+    return Start(command, opening, setup.time_limit)
 
 
 def _request(asked: Asked, op: str) -> Reply:
