@@ -96,6 +96,11 @@ HOST = Setup(
 )
 
 
+def host_files() -> dict[str, str]:
+    """The files of such a libvirtd by their place in the lab."""
+    return {f"{HOST.root}/{name}": text for name, text in HOST.files.items()}
+
+
 #: Labs that take minutes to make and much room. A driver that is asked in one is asked where it is named.
 OPTIONAL = ("xen",)
 

@@ -148,6 +148,9 @@ def _surfaces(
 ) -> None:
     """Every recorded surface, read off the lab anew. A lab with all it needs must show every part."""
     for at, (surface, member) in enumerate(chosen.items(), 1):
+        if member.flavour in drivers.OPTIONAL and (name, member.flavour) not in found.labs:
+            recorder.keep_surface(surface)
+            continue
         lab = static.lab_of(found, name, member.flavour)
         assert not isinstance(lab, NotHere)
         recorder.drop(surface)
@@ -177,7 +180,8 @@ def _documents(
     every_driver, every_surface = drivers.choose(chosen), surfaces.every()
     for driver in list(every_driver.values()):
         if any(
-            setup.flavour in drivers.OPTIONAL and (name, setup.flavour) not in found.labs for setup in driver.kinds.values()
+            setup.flavour in drivers.OPTIONAL and (name, setup.flavour) not in found.labs
+            for setup in driver.kinds.values()
         ):
             recorder.keep_driver(driver.name)
             del every_driver[driver.name]

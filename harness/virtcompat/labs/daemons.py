@@ -69,6 +69,7 @@ class Namespaces:
     mount: Path = field(init=False)
     popen: subprocess.Popen[bytes] = field(init=False)
     pid: int = 0
+    closed: bool = False
 
     def __post_init__(self) -> None:
         for program, package in NEEDED.items():
@@ -113,7 +114,14 @@ class Namespaces:
         enter = ["nsenter", f"--target={self.pid}", "--user", "--preserve-credentials", "--mount", "--net"]
         return [*enter, "--", *(word for word in argv if word != "--unshare-net")]
 
+    def ask(self, session: Session, request: Mapping[str, Any]) -> Record:
+        """The reply of a probe in here; LabError once these namespaces are closed: nothing is started any more."""
+        if self.closed:
+            raise LabError("the run has ended", "run it again")
+        return next(dict(reply) for _, reply in session.ask([dict(request)]))
+
     def close(self) -> None:
+        self.closed = True
         self.popen.kill()
         self.popen.wait()
         for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
@@ -185,7 +193,7 @@ class Daemon:
         """How it ended, if it did (within ``patience`` seconds): by then it runs again. Absent: the lab has none."""
         try:
             with self.lock:
-                reply = next(reply for _, reply in self.session.ask([{"op": "check", "patience": patience}]))
+                reply = self.room.ask(self.session, {"op": "check", "patience": patience})
         except OpenFailed as error:
             if error.reply.get("status") == "absent":
                 raise Absent(f"{self.lab.release}: no libvirtd", "install libvirt-daemon in the lab") from error
@@ -210,7 +218,7 @@ class Client:
     def ask(self, request: Mapping[str, Any]) -> Record:
         """The reply of the probe; LabError where there is none."""
         with self.lock:
-            reply = next(dict(reply) for _, reply in self.session.ask([dict(request)]))
+            reply = self.room.ask(self.session, request)
         if reply["status"] in DEATHS:
             raise LabError(f"{self.lab.release}: {reply['status']}: {reply['message']}", "virt-compat doctor")
         return reply

@@ -97,6 +97,12 @@ def _context(meta: Path, table: tables.Table) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def native(form: str) -> dict[str, str]:
+    """The configurations in one native format by name (``fixtures/native/FORMAT/NAME.*``)."""
+    files = sorted(f for f in (folder() / "native" / form).iterdir() if f.is_file())
+    return {f.stem: f.read_text(encoding="utf-8") for f in files}
+
+
 def own_uuid(fixture: Fixture) -> list[str]:
     """The UUID that a fixture pins for its object, if it pins one."""
     found = documents.parse(fixture.text).findtext("uuid")

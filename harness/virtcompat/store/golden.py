@@ -187,6 +187,11 @@ class Recorder:
             if index.with_suffix("").is_dir():
                 shutil.copytree(index.with_suffix(""), place / driver, dirs_exist_ok=True)
 
+    def keep_surface(self, surface: str) -> None:
+        """Take over what was recorded of a surface before."""
+        if (folder() / self.release / surface).is_dir():
+            shutil.copytree(folder() / self.release / surface, self.aside / surface, dirs_exist_ok=True)
+
     def add_text(self, path: str, text: str) -> None:
         file = self.aside / path
         file.parent.mkdir(parents=True, exist_ok=True)

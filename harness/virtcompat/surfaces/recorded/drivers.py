@@ -17,10 +17,6 @@ from virtcompat.surfaces import RecordedSurface
 TABLES = "/usr/share/doc/libvirt-doc/html/hvsupport.html"
 #: What the table calls a driver, where that is not the driver's name.
 NAMES = {"libxl": "xen", "bridge": "network", "udev": "node-device"}
-DAEMON = {
-    "/etc/libvirt/libvirtd.conf": 'auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_group = "root"\n',
-    "/etc/libvirt/qemu.conf": 'user = "root"\ngroup = "root"\nstdio_handler = "file"\n',
-}
 LIMIT = 20
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -32,7 +28,9 @@ def opening(visit: Visit) -> dict[str, str]:
     (virErrorNumber) and the message, without its paths, addresses and numbers of processes.
     """
     uris = {name: driver.uri for name, driver in drivers.every().items() if driver.uri}
-    reply = visit.ask("open_probe.py", {"op": "census", "uris": uris, "limit": LIMIT}, 60.0 + LIMIT * len(uris), DAEMON)
+    reply = visit.ask(
+        "open_probe.py", {"op": "census", "uris": uris, "limit": LIMIT}, 60.0 + LIMIT * len(uris), drivers.host_files()
+    )
     return dict(_said(name, answer) for name, answer in reply["answers"].items())
 
 
