@@ -146,7 +146,7 @@ class Talks:
                 except BaseException:
                     # Whoever waits for an answer must not go on waiting.
                     pool.shutdown(wait=False, cancel_futures=True)
-                    arena.close()
+                    arena.stop()
                     raise
         except Absent as absent:
             for daemon, of in wanted.items():

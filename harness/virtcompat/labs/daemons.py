@@ -7,7 +7,10 @@ alone. Nothing is reachable from outside, nothing is on the disk, and everything
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -281,13 +284,23 @@ class Arena:
     def __exit__(self, *reason: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End everything; once more where another thread was still starting something. Nothing enters closed namespaces."""
+    def stop(self) -> None:
+        """Kill everything, whoever waits for it in another thread: what waits is told, and can start nothing more."""
         self.room.close()
-        with self.lock:
-            sessions = [c.session for c in self.clients.values()] + [d.session for d in self.daemons.values()]
-        for session in sessions:
+        for session in self._sessions():
+            if (process := session.process) is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.popen.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End everything, once nobody waits for an answer any more."""
+        self.room.close()
+        for session in self._sessions():
             session.close()
+
+    def _sessions(self) -> list[Session]:
+        with self.lock:
+            return [c.session for c in self.clients.values()] + [d.session for d in self.daemons.values()]
 
     def daemon(self, lab: Lab) -> Daemon:
         with self.lock:

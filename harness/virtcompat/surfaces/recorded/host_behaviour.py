@@ -24,11 +24,12 @@ from virtcompat.surfaces.behaviour.storage import storage
 ADDITION, RISK, BREAK, SILENT = Tier.ADDITION, Tier.RISK, Tier.BREAK, Tier.IDENTICAL
 #: Rules and commands, whose value is their place in a list.
 PLACED = re.compile(r"/(?:firewall|tc)/.*\[.*\]$")
-#: Facts that are right or wrong: value where all is well -> what is lost where it is not any more.
+#: What is told where all is well.
 KEPT = ("as sent", "as set", "the same", "nothing", "zeros", "gone", "has a lease", "as before", "adds up")
-#: Where a number is what was asked for: the size of a volume, whether something runs.
+#: Where a value is what was asked for: the size of a volume, whether something runs, the address that a guest got.
 EXACT = re.compile(
-    r"/(?:size|active|virtual-size|info/capacity)$|/address/|/given/(?:ip|subnet|router)$|^network/lease/name/"
+    r"^network/.*/(?:active|address/.*)$|^network/lease/(?:given/(?:ip|subnet|router)|name/.*)$"
+    r"|^storage/.*/(?:active|size|virtual-size|capacity)$"
 )
 
 
@@ -57,7 +58,7 @@ def _ended(value: str) -> bool:
 def _changed(old: Mapping[str, str], new: Mapping[str, str], back: bool) -> Iterator[Finding]:
     lists: dict[str, list[str]] = {}
     for path in sorted(old.keys() & new.keys()):
-        if PLACED.search(path):
+        if PLACED.search(path) and old[path][:1].isdigit() and new[path][:1].isdigit():
             lists.setdefault(parent(path), []).append(path)
         elif old[path] != new[path]:
             tier = _tier(path, old[path], new[path], back)
