@@ -9,7 +9,7 @@ import click
 from virtcompat import checks, drivers, surfaces
 from virtcompat.cli import options as shared
 from virtcompat.engine import guests as moving
-from virtcompat.engine import health
+from virtcompat.engine import health, remote
 from virtcompat.engine import record as recording
 from virtcompat.store import guests, releases
 
@@ -63,6 +63,8 @@ def _checks() -> Iterator[str]:
     for check in checks.every().values():
         yield f"{check.name} ({', '.join(sorted(check.directions))}): {check.purpose}"
     yield "static (forward, backward): a recorded surface of one release holds in the next, record against record"
+    for name, purpose in remote.PURPOSES.items():
+        yield f"{name} (self, forward, backward): {purpose}"
     for name, purpose in moving.PURPOSES.items():
         yield f"{name} (self, forward, backward): {purpose}"
 

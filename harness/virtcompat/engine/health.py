@@ -20,7 +20,7 @@ ROOM = 2 << 30
 
 def examine() -> Iterator[tuple[bool, str]]:
     """(good, line) for everything that a run depends on."""
-    for program, package in (("bwrap", "bubblewrap"), ("mmdebstrap", "mmdebstrap")):
+    for program, package in (("bwrap", "bubblewrap"), ("mmdebstrap", "mmdebstrap"), ("nsenter", "util-linux")):
         there = shutil.which(program)
         yield bool(there), f"{program}: {there}" if there else f"{program}: apt-get install {package}"
     if os.geteuid() and not shutil.which("newuidmap"):

@@ -11,7 +11,7 @@ from lxml import etree
 import virtcompat
 from virtcompat import checks, drivers, registry, surfaces
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import guests, run, static
+from virtcompat.engine import guests, remote, run, static
 from virtcompat.engine.answers import probe_digest
 from virtcompat.engine.columns import Columns
 from virtcompat.errors import LabError, NotAsked, UsageError
@@ -88,6 +88,9 @@ def record(name: str, part: Part | None = None, progress: Progress = lambda done
     if part.whole:
         for driver_name, driver in drivers.every().items():
             _capabilities(found, name, driver_name, driver, recorder)
+        if name in (r.name for r in releases.shipped()):
+            for file, text in remote.record(name).items():
+                recorder.add_text(file, text)
     if part.whole or part.surfaces:
         _surfaces(found, name, surfaces_chosen, recorder, progress, part.fresh or bool(other))
     how = f"virt-compat {virtcompat.__version__}, lab built from suite {release.suite}" if release.suite else "own lab"

@@ -11,8 +11,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-#: The host that the server's certificate is for, by name and by address.
-HOST, ADDRESS = "localhost", "127.0.0.1"
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -29,8 +27,13 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def _certificate(name: str, issuer: tuple[x509.Name, Key] | None) -> tuple[x509.Certificate, Key]:
-    """A certificate and its key: an authority's where nobody issues it. Good from yesterday, for two days."""
+def _certificate(
+    name: str, issuer: tuple[x509.Name, Key] | None = None, address: str = ""
+) -> tuple[x509.Certificate, Key]:
+    """A certificate and its key: an authority's where nobody issues it. Good from yesterday, for two days.
+
+    address: with the name that of the host that it is for.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     issued_by, signed_with = issuer or (_named(name), key)
     now = datetime.now(UTC)
@@ -47,8 +50,9 @@ def _certificate(name: str, issuer: tuple[x509.Name, Key] | None) -> tuple[x509.
     )
     if issuer is not None:
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        hosts = [x509.DNSName(HOST), x509.IPAddress(ip_address(ADDRESS))]
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    if address:
+        hosts = [x509.DNSName(name), x509.IPAddress(ip_address(address))]
         builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
     return builder.sign(signed_with, hashes.SHA256()), key
 
@@ -63,22 +67,23 @@ def _private(key: Key) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, host: str, address: str) -> None:
     """Fill a folder with two directories as libvirt's ``pkipath`` wants them: ``own`` and ``foreign``.
 
+    host, address: of the server, by name and by IP.
     ``own`` also has the server's. A client with what is in ``foreign`` trusts itself and the server, which does not trust it.
     """
     own, foreign = folder / "own", folder / "foreign"
-    authority, key = _certificate("virt-compat authority", None)
-    other, other_key = _certificate("another authority", None)
+    authority, key = _certificate("virt-compat authority")
+    other, other_key = _certificate("another authority")
     for directory, trusted in ((own, (authority,)), (foreign, (authority, other))):
         directory.mkdir(parents=True)
         _write(directory / "ca", *trusted)
-    for file, name, issuer in (
-        (own / "server", HOST, (authority.subject, key)),
-        (own / "client", "client", (authority.subject, key)),
-        (foreign / "client", "stranger", (other.subject, other_key)),
+    for file, name, issuer, at in (
+        (own / "server", host, (authority.subject, key), address),
+        (own / "client", "client", (authority.subject, key), ""),
+        (foreign / "client", "stranger", (other.subject, other_key), ""),
     ):
-        certificate, own_key = _certificate(name, issuer)
+        certificate, own_key = _certificate(name, issuer, at)
         _write(file, certificate)
         file.with_name(f"{file.name}key.pem").write_bytes(_private(own_key))

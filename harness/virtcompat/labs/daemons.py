@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from virtcompat.errors import Absent, LabError
-from virtcompat.labs import Lab, bwrap, certificates, within
+from virtcompat.labs import Lab, bwrap, within
 from virtcompat.labs.session import DEATHS, OpenFailed, Session, Start
 from virtcompat.store import paths
 from virtcompat.store.remote import Topic
@@ -30,6 +30,8 @@ DAEMON = paths.PACKAGE / "probes" / "daemon_probe.py"
 TRANSPORTS = ("unix", "tcp", "tls")
 #: Where the shared directory is inside every sandbox.
 SHARED = f"{bwrap.WORKDIR}/shared"
+#: By this name every client calls every daemon; its certificate is for it.
+HOST = "localhost"
 FIRST_PORT = 16600
 #: The longest that one call may take, in seconds.
 LIMIT = 10.0
@@ -189,8 +191,8 @@ class Daemon:
         if transport == "unix":
             return Address("unix", "", f"socket={SHARED}/{self.lab.release}/libvirt-sock")
         if transport == "tcp":
-            return Address("tcp", f"{certificates.HOST}:{self.tcp}", "")
-        return Address("tls", f"{certificates.HOST}:{self.tls}", f"pkipath={SHARED}/pki/own")
+            return Address("tcp", f"{HOST}:{self.tcp}", "")
+        return Address("tls", f"{HOST}:{self.tls}", f"pkipath={SHARED}/pki/own")
 
     def check(self, patience: float = 0.0) -> str:
         """How it ended, if it did (within ``patience`` seconds): by then it runs again. Absent: the lab has none."""
@@ -273,9 +275,12 @@ class Arena:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
+        # Here alone: every command would wait for the library that makes certificates.
+        from virtcompat.labs import certificates
+
         self.room = Namespaces()
         try:
-            certificates.write(self.room.folder / "pki")
+            certificates.write(self.room.folder / "pki", HOST, "127.0.0.1")
         except BaseException:
             self.room.close()
             raise

@@ -158,12 +158,14 @@ def _etc() -> Path:
 
 
 def command(lab: Lab, *, mapped: bool) -> list[str]:
-    """The lab's command for a whole host; LabError where the lab is no sandbox of its own."""
+    """The lab's command for a whole host; Absent where the lab is no sandbox of its own."""
     own = [word for name in ETC for word in ("--ro-bind", str(_etc() / name), f"/etc/{name}")]
     # What libvirt learns about QEMU is learnt anew: other users' files would stay behind in the cache.
     argv = within(lab.command(daemon=True), *own, "--tmpfs", "/var/cache/libvirt")
     if not lab.sandboxed or argv is None:
-        raise LabError(f"{lab.release}: hosts are started in a sandbox only", "use a lab built from packages")
+        raise Absent(
+            f"{lab.release}: a host is started in a sandbox only", "use a lab of packages or a root of your own"
+        )
     if not mapped:
         return argv
     found = maps()
@@ -210,7 +212,7 @@ class Host:
         try:
             reply = next(reply for _, reply in self.session.ask([{"op": op, **question}]))
         except OpenFailed as error:
-            if error.reply.get("status") == "absent":
+            if error.reply.get("status") == "absent" or "No module named 'libvirt'" in error.said:
                 raise Absent(
                     f"{self.lab.release}: {error.said}", f"virt-compat lab create {self.lab.release}"
                 ) from error

@@ -427,6 +427,8 @@ def opened(request):
         start()
     except Trouble as trouble:
         return {"status": trouble.args[0], "message": trouble.args[1]}
+    except FileNotFoundError as error:
+        return {"status": "absent", "message": "no program %s" % error.filename}
     except (OSError, libvirt.libvirtError) as error:
         return {"status": "failed", "message": str(error)}
     return {"status": "opened", "libvirt": libvirt.getVersion()}
