@@ -114,6 +114,10 @@ def _in(path: str, case: str) -> bool:
     return path == case or path.startswith(f"{case}/")
 
 
+#: What wants more of the machine than a user namespace: real root, control groups of version 1.
+PRIVILEGED = ("containers", "host-behaviour")
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize("release", ["debian-12", "debian-14"])
 @pytest.mark.parametrize("name", SURFACES)
@@ -130,6 +134,8 @@ def test_a_lab_is_read_as_it_was_recorded(name: str, release: str) -> None:
     record = store.recorded(release, name, tuple(surface.parts)) or {}
     for part, facts in static.read(lab, surface).items():
         kept = record[part]
+        if isinstance(facts, NotHere) and name in PRIVILEGED:
+            pytest.skip(f"{facts.reason}; {facts.remedy}")
         if isinstance(facts, NotHere) or isinstance(kept, NotHere):
             assert type(facts) is type(kept), (part, facts, kept)
         else:
