@@ -222,7 +222,7 @@ def test_one_history_is_quick() -> None:
         (("nosuch-*",), "no fixture matches"),
         ((), "one of CASE and --document"),
         (("plain", "--document", "/dev/null"), "one of CASE and --document"),
-        (("plain", "--driver", "lxc"), "no driver 'lxc'"),
+        (("plain", "--driver", "no-such"), "no driver 'no-such'"),
         (("plain", "--kind", "c-api"), "no fixture matches"),
         (("plain", "--release", "debian-99"), "no release"),
         (("disk-bus-usb-cdrom", "--driver", "test", "--form", "argv"), "is written as argv"),

@@ -414,6 +414,8 @@ def test_a_probe_that_dies_is_no_answer(host: Host) -> None:
     assert host.call("numOfSecrets").outcome == "ok"
     assert host.session.process is not None
     host.session.process.popen.send_signal(signal.SIGKILL)
+    host.session.process.popen.wait(10)
+    time.sleep(0.2)  # what it held ends with it
     with pytest.raises(LabError):
         host.call("numOfSecrets")
 
