@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import _standing
@@ -22,6 +24,7 @@ from virtcompat.model import Finding, NotHere, Outcome, Tier
 from virtcompat.policy import records
 from virtcompat.store import golden
 from virtcompat.store import records as store
+from virtcompat.surfaces import behaviour
 from virtcompat.surfaces.behaviour import Scene, bracketed, firewall, network, play, secret, storage
 from virtcompat.surfaces.recorded.host_behaviour import SURFACE
 
@@ -346,6 +349,30 @@ def test_a_lab_that_lacks_what_a_host_needs_says_so(program: str, sys_lab: Calla
         SURFACE.parts["secret"](visit)
 
 
+@pytest.mark.parametrize(("hangs", "told"), [(0, "ok"), (1, "ok"), (2, "ok"), (3, "hung")])
+def test_a_daemon_that_now_and_then_does_not_end_is_no_fact(
+    hangs: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = ["hung"] * hangs + ["ok"] * 3
+    opened: list[str] = []
+
+    class Restarted:
+        def restart(self, *between: str, hard: bool) -> Said:
+            return Said(ends.pop(0))
+
+    @contextmanager
+    def hosting(lab: Lab, uri: str, **how: object) -> Iterator[Restarted]:
+        opened.append(uri)
+        yield Restarted()
+
+    def once(scene: Scene) -> None:
+        scene.restart()
+
+    monkeypatch.setattr(behaviour, "hosting", hosting)
+    assert behaviour.play(SimpleNamespace(lab=None), "part", "secret", [once]) == {"part/once/restart": told}  # type: ignore[arg-type]
+    assert len(opened) == min(hangs + 1, behaviour.PLAYS)
+
+
 @pytest.mark.lab
 def test_a_value_that_was_changed_behind_the_daemons_back_is_seen(host: Host) -> None:
     scene = Scene(host, "secret")
@@ -353,7 +380,7 @@ def test_a_value_that_was_changed_behind_the_daemons_back_is_seen(host: Host) ->
     scene.must("setValue", secret.given(b"a passphrase"), 0, on="s")
     secret.compared(scene, "before", "s", b"a passphrase")
     host.write(f"{secret.KEPT}/{secret.uuid(1)}.base64", "c29tZXRoaW5nIGVsc2U=")
-    assert host.restart().outcome == "ok"
+    assert host.restart(hard=True).outcome == "ok"
     scene.must("secretLookupByUUIDString", secret.uuid(1), keep="s")
     secret.compared(scene, "after", "s", b"a passphrase")
     assert scene.facts == {"secret/before": "as set", "secret/after": "other"}

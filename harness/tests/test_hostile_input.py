@@ -100,7 +100,7 @@ def test_a_ledger_entry_that_is_none(data: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("matrix", "--driver", "bhyve"),
+        ("matrix", "--driver", "teapot"),
         ("matrix", "--kind", "toaster"),
         ("matrix", "--check", "wishful"),
         ("matrix", "--old", "debian-3"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from virtcompat.engine import columns
 from virtcompat.engine import labs as engine
 from virtcompat.engine import run as runner
 from virtcompat.errors import LabError, UsageError
-from virtcompat.labs import Lab, build, lab_kinds
+from virtcompat.labs import Lab, build, bwrap, lab_kinds
 from virtcompat.labs.kinds.built import BuiltLab
 from virtcompat.model import NotHere, Outcome
 from virtcompat.store import golden, paths, releases
@@ -124,3 +125,14 @@ def test_a_mirror_that_moved_makes_a_column_of_its_own(
         assert matrix.notes
     finally:
         golden.provenance.cache_clear()
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_sandbox_cannot_set_what_is_the_machines(lab: Lab, daemon: bool) -> None:
+    """Its own user 0 may be the machine's: what it can write below /proc/sys outlives it."""
+    command = bwrap.command(Path("/"), daemon, None)
+    tried = "for f in kernel/core_pattern vm/swappiness; do (echo x >/proc/sys/$f) 2>&1; done; id -u"
+    done = subprocess.run([*command, "sh", "-c", tried], capture_output=True, text=True, check=False)
+    assert len(re.findall("Read-only file system|Permission denied", done.stdout)) == 2, done
+    assert done.stdout.endswith("0\n" if daemon else "1000\n")

@@ -137,6 +137,12 @@ def running(name: str) -> list[int]:
     return found
 
 
+def spent(pid: int) -> float:
+    """The seconds of CPU that a process has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.lab
 def test_a_guest_that_never_answers_is_hung_and_gone(abi: Callable[[str], Lab], silent: Path) -> None:
     name = f"vc-silent-{os.getpid()}"
@@ -156,10 +162,11 @@ def test_a_qemu_that_a_signal_ends_is_crashed(abi: Callable[[str], Lab], silent:
     def strike() -> None:
         while not (found := running(name)):
             time.sleep(0.02)
-        time.sleep(1)  # it has its guest by then
+        while spent(found[0]) < 2:  # s: what no QEMU needs before its guest runs
+            time.sleep(0.02)
         os.kill(found[0], signal.SIGSEGV)
 
-    with saves.hosting(abi("debian-12"), silent, limit=10) as host:
+    with saves.hosting(abi("debian-12"), silent, limit=40) as host:
         threading.Thread(target=strike, daemon=True).start()
         with pytest.raises(saves.Unsaved, match="SIGSEGV") as caught:
             host.save(xml)

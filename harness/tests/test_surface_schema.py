@@ -356,7 +356,9 @@ def validators(
 def documents(release: str, number: int) -> Iterator[tuple[str, etree._Element]]:
     """(kind, document) of what a release wrote and of what it was given, so many of each kind."""
     for kind in every_kind():
-        files = [*(paths.data_root() / "golden" / release / kind).glob("*/*.xml")]
+        written = (paths.data_root() / "golden" / release / kind).glob("*/*.xml")
+        # A driver's own format is kept under the same ending: VMware's writes no XML to disk.
+        files = [file for file in written if file.read_text().startswith("<")]
         files += (paths.data_root() / "fixtures" / kind).glob("*.xml")
         for file in random.Random(kind).sample(sorted(files), min(number, len(files))):
             yield kind, parse(file.read_text())

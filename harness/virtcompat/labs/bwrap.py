@@ -83,7 +83,8 @@ def command(root: Path, daemon: bool, cache: Path | None, shown: tuple[str, ...]
     argv += ["--dir", "/var/lib/libvirt/images", "--dir", WORKDIR]
     argv += ["--proc", "/proc", "--dev", "/dev"]
     if daemon:
-        argv += ["--cap-add", "ALL", "--ro-bind", "/sys", "/sys"]
+        # Its user 0 is the machine's where that is who runs this: the kernel's settings are the machine's, to be read only.
+        argv += ["--cap-add", "ALL", "--ro-bind", "/sys", "/sys", "--ro-bind", "/proc/sys", "/proc/sys"]
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
         argv += ["--bind", str(cache), "/var/cache/libvirt" if daemon else f"{WORKDIR}/cache"]

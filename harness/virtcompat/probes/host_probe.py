@@ -82,6 +82,8 @@ def guard_settings():
     """Leave this namespace's own network settings writable and none of the machine's, which its root's user may write to."""
     os.makedirs(ASIDE, exist_ok=True)
     mount(
+        # What the sandbox shows is read-only throughout.
+        (None, "/proc/sys", None, 0),
         ("/proc/sys/net", ASIDE, None, MS_BIND), ("/proc/sys", "/proc/sys", None, MS_BIND),
         ("/proc/sys", "/proc/sys", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC),
         (ASIDE, "/proc/sys/net", None, MS_MOVE),

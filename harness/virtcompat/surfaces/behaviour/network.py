@@ -331,7 +331,7 @@ def restart(scene: Scene) -> None:
     }  # fmt: skip
     for way, (between, hard) in ways.items():
         with scene.within(way):
-            scene.tell("restart", scene.host.restart(*between, hard=hard).text)
+            scene.restart(*between, hard=hard)
             for name in ("running", "stopped", "automatic", "transient"):
                 if scene.call(f"{name}/lookup", "networkLookupByName", name, keep=name).outcome == "ok":
                     scene.value(f"{name}/active", "isActive", on=name)

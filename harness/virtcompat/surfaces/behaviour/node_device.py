@@ -47,7 +47,7 @@ def kinds(scene: Scene) -> None:
 def own(scene: Scene) -> None:
     """Devices that were made before the daemon started, and one that was made after."""
     scene.host.out("sh", "-c", DEVICES)
-    scene.tell("restart", scene.host.restart().text)
+    scene.restart()
     for kind, name in OWN.items():
         with scene.within(kind):
             if scene.call("lookup", "nodeDeviceLookupByName", name, keep="d").outcome != "ok":

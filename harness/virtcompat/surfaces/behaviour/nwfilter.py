@@ -165,7 +165,7 @@ def restart(scene: Scene) -> None:
     bound = firewall.added(base, firewall.rules(scene.host))
     for way, hard in (("orderly", False), ("killed", True)):
         with scene.within(way):
-            scene.tell("restart", scene.host.restart(hard=hard).text)
+            scene.restart(hard=hard)
             scene.call("filter", "nwfilterLookupByName", "plain")
             scene.value("bindings", "listAllNWFilterBindings", 0)
             now = firewall.added(base, firewall.rules(scene.host))

@@ -154,7 +154,7 @@ def restart(scene: Scene) -> None:
         ("host", True, ("rm", "-r", "/run/libvirt")),
     ):
         with scene.within(way):
-            scene.tell("restart", scene.host.restart(*between, hard=hard).text)
+            scene.restart(*between, hard=hard)
             for number, name in enumerate(("kept", "ephemeral", "unset"), 1):
                 scene.call(f"{name}/lookup", "secretLookupByUUIDString", uuid(number), keep="s")
                 compared(scene, f"{name}/value", "s", b"a passphrase")

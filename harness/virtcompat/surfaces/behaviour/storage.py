@@ -378,7 +378,7 @@ def restart(scene: Scene) -> None:
         ("host", True, ("rm", "-r", "/run/libvirt")),
     ):
         with scene.within(way):
-            scene.tell("restart", scene.host.restart(*between, hard=hard).text)
+            scene.restart(*between, hard=hard)
             for name in ("running", "automatic", "stopped", "transient"):
                 found = scene.call(f"{name}/lookup", "storagePoolLookupByName", name, keep=name).outcome == "ok"
                 if found and scene.value(f"{name}/active", "isActive", on=name):
