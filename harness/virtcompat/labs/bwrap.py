@@ -81,10 +81,10 @@ def command(root: Path, daemon: bool, cache: Path | None, shown: tuple[str, ...]
         argv += ["--tmpfs", empty]
     argv += ["--symlink", "/run", "/var/run", "--dir", "/var/tmp", "--dir", "/var/log"]  # noqa: S108 - inside too
     argv += ["--dir", "/var/lib/libvirt/images", "--dir", WORKDIR]
-    argv += ["--proc", "/proc", "--dev", "/dev"]
+    # The kernel's settings are the machine's, and the sandbox's user is its root where that is who runs this.
+    argv += ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"]
     if daemon:
-        # Its user 0 is the machine's where that is who runs this: the kernel's settings are the machine's, to be read only.
-        argv += ["--cap-add", "ALL", "--ro-bind", "/sys", "/sys", "--ro-bind", "/proc/sys", "/proc/sys"]
+        argv += ["--cap-add", "ALL", "--ro-bind", "/sys", "/sys"]
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
         argv += ["--bind", str(cache), "/var/cache/libvirt" if daemon else f"{WORKDIR}/cache"]
