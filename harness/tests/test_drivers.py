@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import pytest
 from virtcompat import drivers
 from virtcompat.cli.drivers import markdown
 from virtcompat.drivers import Role
-from virtcompat.engine import census
+from virtcompat.engine import census, columns, static
 from virtcompat.errors import BadData, UsageError
 from virtcompat.labs import Lab
 from virtcompat.labs.visit import visiting
 from virtcompat.model import Change, Tier
 from virtcompat.policy import records
+from virtcompat.store import golden, releases
+from virtcompat.store.tables import version
 from virtcompat.surfaces.recorded.drivers import SURFACE, TABLES, support
 
-HYPERVISORS = "bhyve esx hyperv lxc openvz phyp qemu remote test uml vbox vmware xen xenapi".split()
-SECONDARY = "cpu interface network node-device nwfilter secret security storage".split()
+#: What there has to be at least; another one needs no line here.
+HYPERVISORS = set("bhyve esx hyperv lxc openvz phyp qemu remote test uml vbox vmware xen xenapi".split())
+SECONDARY = set("cpu interface network node-device nwfilter secret security storage".split())
+#: Parts of libvirt that its table of calls by driver has no column for.
+WITHOUT_CALLS = {"cpu", "security"}
+SHIPPED = tuple(r.name for r in releases.shipped())
+
+
+@cache
+def recorded(release: str) -> Mapping[str, str]:
+    return static.Records(columns.find(SHIPPED)).facts(release, SURFACE.name)
 
 
 def test_every_driver_of_libvirt_is_there() -> None:
-    by_role = {role: [d.name for d in drivers.every().values() if d.role is role] for role in Role}
-    assert by_role == {Role.HYPERVISOR: HYPERVISORS, Role.SECONDARY: SECONDARY}
+    by_role = {role: {d.name for d in drivers.every().values() if d.role is role} for role in Role}
+    assert by_role[Role.HYPERVISOR] >= HYPERVISORS
+    assert by_role[Role.SECONDARY] >= SECONDARY
 
 
-@pytest.mark.parametrize("name", HYPERVISORS + SECONDARY)
+@pytest.mark.parametrize("name", sorted(drivers.every()))
+def test_a_driver_is_one_of_libvirts(name: str) -> None:
+    """libvirt's own table of calls has it in each release since the driver was new, and in none before; or it is removed."""
+    driver = drivers.every()[name]
+    if driver.until or name in WITHOUT_CALLS:
+        return
+    libvirts = {release: golden.provenance(release).products["libvirt"] for release in SHIPPED}
+    having = {release for release in SHIPPED if any(path.startswith(f"{name}/api/") for path in recorded(release))}
+    assert having == {release for release in SHIPPED if version(libvirts[release]) >= version(driver.since or "0")}
+
+
+@pytest.mark.parametrize("release", SHIPPED)
+def test_what_opening_a_driver_answers_is_recorded(release: str) -> None:
+    """A driver that is added is asked of every release: virt-compat record RELEASE --surface drivers."""
+    said = {path.split("/")[0] for path in recorded(release) if path.endswith(("/open", "/closed"))}
+    assert said == {name for name, driver in drivers.every().items() if driver.uri}
+
+
+@pytest.mark.parametrize("name", sorted(drivers.every()))
 def test_a_driver_says_since_when_it_is_and_what_it_needs(name: str) -> None:
     driver = drivers.every()[name]
     assert driver.since or driver.means is not drivers.Means.ABSENT

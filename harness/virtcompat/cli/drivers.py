@@ -73,7 +73,7 @@ def _reasons(census: Census) -> Iterator[tuple[str, str]]:
         for why, releases in said.items():
             yield f"{name} ({', '.join(releases)})", why
         if said and driver.needs:
-            yield name, f"for real: {driver.needs}"
+            yield name, f"for real: {driver.needs.removeprefix('for real: ')}"
 
 
 def markdown(census: Census) -> Iterator[str]:

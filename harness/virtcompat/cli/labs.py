@@ -48,10 +48,10 @@ def _create(name: str, mirror: str, refresh: bool) -> str:
 @click.argument("name")
 @click.option("--root", type=click.Path(exists=True, file_okay=False, resolve_path=True), help="An existing root.")
 @click.option("--command", "prefix", help="A command prefix, such as 'BUILD/run' of a libvirt build tree.")
-@click.option("--python", help="With --command: the interpreter that has the libvirt binding.")
+@click.option("--python", help="With --command and --ssh: the interpreter that has the libvirt binding.")
 @click.option("--host", is_flag=True, help="This machine's own libvirt.")
 @click.option("--container", metavar="IMAGE", help="A container image (podman or docker).")
-@click.option("--ssh", metavar="HOST", help="Another host over ssh.")
+@click.option("--ssh", metavar="HOST", help="Another host: ssh's own words, options before it, a prefix behind it.")
 def add(
     name: str,
     root: str | None,
@@ -67,10 +67,12 @@ def add(
     Examples:
       virt-compat lab add libvirt-git --command ~/libvirt/build/run
       virt-compat lab add old-host --root /mnt/old-host
+      virt-compat lab add far --ssh 'root@far.example.org'
+      virt-compat lab add far-root --ssh '-F ./ssh.conf far sudo chroot /srv/old'
     """
     ways = {
-        "root": {"path": root}, "command": {"prefix": prefix, "python": python}, "host": {} if host else None,
-        "container": {"image": container}, "ssh": {"host": ssh},
+        "root": {"path": root}, "command": {"prefix": prefix, "python": prefix and python},
+        "host": {} if host else None, "container": {"image": container}, "ssh": {"host": ssh, "python": ssh and python},
     }  # fmt: skip
     given = {k: {o: v for o, v in w.items() if v} for k, w in ways.items() if w is not None}
     chosen = {k: w for k, w in given.items() if w or k == "host"}

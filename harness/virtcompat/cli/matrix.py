@@ -13,7 +13,8 @@ from virtcompat.cli import claims as telling
 from virtcompat.cli import drivers as counting
 from virtcompat.cli import interfaces
 from virtcompat.cli import options as shared
-from virtcompat.engine import census, corpora, fleet, guests, parts, publishing, stability, verdicts
+from virtcompat.cli import remote as talking
+from virtcompat.engine import census, corpora, fleet, guests, parts, publishing, remote, stability, verdicts
 from virtcompat.engine import run as engine
 from virtcompat.errors import UsageError
 from virtcompat.model import Fixture, Matrix, Tier
@@ -161,15 +162,21 @@ def publish(target: str | None, only_check: bool, moving: bool) -> int:
     changed = publish_to(folder, found, dry=only_check)
     promises = "\n".join(line for report in stability.steps() for line in (*interfaces.markdown(report), ""))
     changed += _written(folder / "stability.md", promises, dry=only_check)
-    counted = census.take(tuple(r.name for r in releases.shipped()), here=False)
+    shipped = tuple(r.name for r in releases.shipped())
+    counted = census.take(shipped, here=False)
     changed += _written(folder / "drivers.md", "\n".join(counting.markdown(counted)) + "\n", dry=only_check)
+    with shared.bar("talking") as progress:
+        talks = remote.report(shipped, shipped, progress=progress)
+    changed += _written(folder / "remote.md", "\n".join(talking.markdown(talks)) + "\n", dry=only_check)
     if published and before.name in changed:
         now = renderers.every()["json"].render(verdicts.publishable(found))
         for line in verdicts.drift(published, now):
             click.echo(line, err=True)
     for name in changed:
         click.echo(f"{'would change' if only_check else 'wrote'}: {folder / name}", err=True)
-    code = verdicts.exit_code(found, judged=False)
+    codes = {verdicts.exit_code(found, judged=False), talks.exit_code}
+    # What is published may be a break; that something could not be asked, or failed, is not published as the whole.
+    code = next((code for code in (4, 3) if code in codes), 0)
     return 1 if only_check and changed and code == 0 else code
 
 

@@ -55,7 +55,7 @@ def remote(
     if form == "json":
         click.echo(json.dumps(_record(found), indent=1, ensure_ascii=False))
     elif form == "markdown":
-        click.echo("\n".join(_markdown(found)))
+        click.echo("\n".join(markdown(found)))
     else:
         _print(found)
     return found.exit_code
@@ -156,7 +156,7 @@ def _unknown(found: Report) -> Iterator[str]:
         yield f"{reason} ({', '.join(pairs)})"
 
 
-def _markdown(found: Report) -> Iterator[str]:
+def markdown(found: Report) -> Iterator[str]:
     """The report for a repository: the grid, then what is behind it."""
     rows, columns = _axes(found)
     by_pair = {(key.old, key.new): key for key in found.cells}

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from virtcompat import drivers
+from virtcompat import drivers, surfaces
 from virtcompat.drivers import Driver, Means
 from virtcompat.engine import columns, static
 from virtcompat.engine.columns import Columns
-from virtcompat.errors import NotAsked, UsageError
+from virtcompat.errors import UsageError
 from virtcompat.model import NotHere
 from virtcompat.store import golden
 from virtcompat.store.tables import version
@@ -61,39 +61,61 @@ def take(names: tuple[str, ...] = (), *, here: bool = True) -> Census:
     records = static.Records(found)
     census, products = Census(found.names, drivers.every()), found.products
     for release in found.names:
-        try:
-            facts = records.facts(release, SURFACE)
-        except NotAsked:
-            facts = {}
+        facts = _facts(records, release)
         table = census.table.setdefault(release, {})
         for path, since in facts.items():
             driver, what, *call = path.split("/")
             if what == "api":
                 table.setdefault(driver, {})[call[0]] = since
         for name, driver_ in census.drivers.items():
-            said = facts.get(f"{name}/closed", "")
+            calls = len(table.get(name, {}))
             census.presence[name, release] = _presence(
-                found if here else None, products[release], (release, driver_), said, len(table.get(name, {}))
+                found if here else None, products[release], (release, driver_), facts, calls
             )
     return census
 
 
 def _presence(
-    here: Columns | None, products: Mapping[str, str], place: tuple[str, Driver], said: str, calls: int
+    here: Columns | None,
+    products: Mapping[str, str],
+    place: tuple[str, Driver],
+    facts: Mapping[str, str],
+    calls: int,
 ) -> Presence:
     (release, driver), libvirt = place, version(products.get("libvirt", ""))
+    said = facts.get(f"{driver.name}/closed", "")
     if driver.until and libvirt >= version(driver.until):
         return Presence("absent", f"removed in libvirt {driver.until}; {said}".rstrip("; "), calls=calls)
     if driver.since and libvirt < version(driver.since):
         return Presence("absent", f"new in libvirt {driver.since}; {said}".rstrip("; "), calls=calls)
+    own = here.lab(release, "") if here else None
+    if own is not None and not isinstance(own, NotHere) and not own.sandboxed:
+        return _live(driver, facts, calls)
     if driver.means is Means.ABSENT:
         return Presence("absent", said or f"needs {driver.needs}", calls=calls)
     answers = _answers(release, driver)
     accepted, asked = answers["accepted"], sum(answers.values())
-    lab = here.lab(release, driver.flavour) if here else None
+    lab = static.lab_of(here, release, driver.flavour) if here else None
     if isinstance(lab, NotHere):
         return Presence("not-here", f"{lab.reason}; {lab.remedy}", accepted, asked, calls)
     return Presence(driver.means.value, said, accepted, asked, calls)
+
+
+def _live(driver: Driver, facts: Mapping[str, str], calls: int) -> Presence:
+    """A driver on a machine that is not ours: what runs there is real, and nothing stands in for what does not."""
+    through = driver.name if driver.uri else "qemu"  # the secondary ones
+    alone = not driver.flavour and any(not setup.daemon and not setup.stage for setup in driver.kinds.values())
+    if f"{through}/open" in facts or alone:
+        return Presence(Means.REAL.value, calls=calls)
+    said = facts.get(f"{through}/closed", f"needs {driver.needs}")
+    return Presence("absent" if driver.means is Means.ABSENT else "not-here", said, calls=calls)
+
+
+def _facts(records: static.Records, release: str) -> dict[str, str]:
+    """What is known of a release's drivers; a host without libvirt's documentation still says what it opens."""
+    record = records.of(release, surfaces.every_recorded()[SURFACE])
+    parts = [] if isinstance(record, NotHere) else record.values()
+    return {path: value for part in parts if not isinstance(part, NotHere) for path, value in part.items()}
 
 
 def _answers(release: str, driver: Driver) -> Counter[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name) or name in shipped():
         remedy = "use lower-case letters, digits, '.', '+' and '-', and no shipped release's name"
         raise UsageError(f"'{name}' cannot be a release's name", remedy)
+    kind, how = _over_ssh(how) if kind == "command" else (kind, how)
     file = paths.config_dir() / "releases" / f"{name}.toml"
     lab = open_lab(releases.Release(name, lab={"kind": kind, **how}))
     if isinstance(lab, NotHere):
@@ -60,6 +62,14 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
     lines += ["", "[products]", f"libvirt = {json.dumps(libvirt)}", f"qemu = {json.dumps(qemu)}"]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return f"{name}: libvirt {libvirt}, QEMU {qemu or 'none'}; now a column of every matrix"
+
+
+def _over_ssh(how: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """A command that is ssh is another host: the sandbox that a command runs in has no network."""
+    words = shlex.split(how.get("prefix", ""))
+    if not words or Path(words[0]).name != "ssh":
+        return "command", how
+    return "ssh", {**{k: v for k, v in how.items() if k != "prefix"}, "host": shlex.join(words[1:])}
 
 
 def listing() -> Iterator[str]:

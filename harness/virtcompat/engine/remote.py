@@ -342,12 +342,14 @@ def record(name: str, progress: Progress = lambda done, of: None) -> dict[str, s
 
 def write(name: str, progress: Progress = lambda done, of: None) -> Path:
     """Record a release's daemon with every client into golden/; everything else that is recorded of it stays."""
-    before = golden.provenance(name)
-    if before is None:
+    if golden.provenance(name) is None:
         raise UsageError(f"{name} has no golden records yet", f"record all of it first: virt-compat record {name}")
     texts = record(name, progress)
     recorder = golden.Recorder(name, keep=True)
     recorder.drop(store.NAME)
     for file, text in texts.items():
         recorder.add_text(file, text)
+    # As it is now: asking took minutes.
+    before = golden.provenance(name)
+    assert before is not None
     return recorder.finish(before)

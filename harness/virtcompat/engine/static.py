@@ -38,10 +38,11 @@ def read(lab: Lab, surface: RecordedSurface) -> dict[str, Part]:
 
 @cache
 def reader_digest() -> str:
-    """Digest of the tool: another one may read another record off the same lab."""
+    """Digest of the tool and of its stand-ins: another one may read another record off the same lab."""
     body = hashlib.sha256()
-    for file in sorted(paths.PACKAGE.rglob("*.py")):
-        body.update(file.read_bytes())
+    stood = [f for f in (paths.PACKAGE / "data" / "standins").rglob("*") if f.is_file() and f.suffix != ".pyc"]
+    for file in sorted({*paths.PACKAGE.rglob("*.py"), *stood}):
+        body.update(f"{file.relative_to(paths.PACKAGE)}\n".encode() + file.read_bytes())
     return body.hexdigest()
 
 
@@ -85,6 +86,8 @@ class Records:
         lab = lab_of(self.found, release, surface.flavour)
         if isinstance(lab, NotHere):
             return lab
+        if surface.passing and not lab.sandboxed:
+            return read(lab, surface)
         digest = hashlib.sha256(f"{lab.fingerprint()} {reader_digest()}".encode()).hexdigest()
         kept = store.cached(digest, surface.name, parts)
         if kept is None:

@@ -77,6 +77,7 @@ class Process:
         self._open()
 
     def _open(self) -> None:
+        line: bytes | None = None
         try:
             line = self.line(max(self.start.time_limit, 60.0))
             self.opened = json.loads(line) if line else {}
@@ -85,7 +86,9 @@ class Process:
         if self.opened.get("status") != "opened":
             words = self.last_words()
             self.close()
-            said = self.opened.get("message") or words or f"exit status {self.popen.returncode}"
+            # A far host's login may print before the probe speaks.
+            noise = f"not an answer: {line[:80]!r}" if line and not self.opened else ""
+            said = self.opened.get("message") or noise or words or f"exit status {self.popen.returncode}"
             raise OpenFailed(said, dict(self.opened))
 
     @property

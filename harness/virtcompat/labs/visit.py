@@ -38,8 +38,8 @@ class Visit(Protocol):
     ``lab`` is what is visited. ``read`` gives the files of glob patterns by path, none at all where there are none.
     ``library`` gives path and bytes of the shared library that the lab's own linker takes for a soname. ``run`` runs a command of the lab
     (``limit`` in seconds). ``ask`` runs a program of ``probes/`` inside and asks it one thing;
-    with ``daemon`` it is told to start the lab's system daemon first, with these files (path -> text) in place. ``boot``
-    starts a guest. All raise
+    with ``daemon`` it is told to start the lab's system daemon first, with these files (path -> text) in place: in a sandbox
+    only, Absent elsewhere. ``boot`` starts a guest. All raise
     Absent where the lab has no such library, program or interpreter, LabError where the lab itself fails.
     """
 
@@ -80,6 +80,8 @@ class LabVisit:
         return self.lab.workdir
 
     def _session(self, source: Path, limit: float, daemon: Mapping[str, str] | None = None) -> Session:
+        if daemon is not None and not self.lab.sandboxed:
+            raise Absent(f"{self.release}: a system daemon is started in a sandbox only", "use a root or a built lab")
         opening: dict[str, Any] = {"workdir": self.lab.workdir}
         if daemon is not None:
             opening |= {"daemon": True, "files": dict(daemon)}

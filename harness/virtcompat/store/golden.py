@@ -5,24 +5,28 @@
     golden/<release>/<kind>/<driver>/<case>.<form>.xml    the texts; a form equal to an earlier one has no file of its own
     golden/<release>/capabilities/…           answers without an input
 
-Frozen: only :class:`Recorder` writes, and it refuses where ``CI`` is set.
+Frozen: only :class:`Recorder` writes, and it refuses where ``CI`` is set, and where another one writes the same release.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from virtcompat.errors import BadData, UsageError
+from virtcompat.errors import BadData, UsageError, VirtCompatError
 from virtcompat.model import Answer, Form, Question
 from virtcompat.store import paths, tables
 
+#: Where golden/ keeps who is recording what. Such a file stays: one that is removed could be locked twice.
+LOCKS = ".locks"
 FORMS = ("secure", "inactive", "migratable", "disk", "argv")
 SUFFIX = {"argv": "args"}
 
@@ -126,18 +130,45 @@ def damaged(release: str) -> list[str]:
     return sorted(edited + gone + [f"{name}: not in the provenance" for name in there.keys() - table.keys()])
 
 
-@dataclass(slots=True)
+def _lock(release: str) -> int:
+    """The descriptor that holds a release for one recorder until it is closed, at the latest when its process is gone."""
+    file = folder() / LOCKS / release
+    file.parent.mkdir(parents=True, exist_ok=True)
+    held = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        who = os.pread(held, 20, 0).decode().strip()
+        os.close(held)
+        what = f"process {who}" if who else "it"
+        raise VirtCompatError(
+            f"another recording of {release} runs",
+            f"wait until {what} has ended: each would undo what the other records",
+        ) from None
+    os.truncate(held, 0)
+    os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    return held
+
+
+@dataclass(slots=True, weakref_slot=True)
 class Recorder:
-    """Writes one release's records aside and puts them in place whole."""
+    """Writes one release's records aside and puts them in place whole. One at a time: VirtCompatError for a second."""
 
     release: str
     keep: bool = False  # go on from what is recorded, and replace only what is written anew
     aside: Path = field(init=False)
     lines: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    #: Lets the release go.
+    let_go: Callable[[], object] = field(init=False)
 
     def __post_init__(self) -> None:
         if os.environ.get("CI"):
             raise UsageError("record refuses to run where CI is set", "record on a workstation and commit the data")
+        # Whoever fails or forgets to finish lets it go as well.
+        self.let_go = weakref.finalize(self, os.close, _lock(self.release))
+        # What another recorder has written meanwhile.
+        provenance.cache_clear()
+        _index.cache_clear()
         self.aside = folder() / f".recording-{self.release}"
         shutil.rmtree(self.aside, ignore_errors=True)
         if self.keep:
@@ -216,6 +247,7 @@ class Recorder:
         shutil.rmtree(old, ignore_errors=True)
         provenance.cache_clear()
         _index.cache_clear()
+        self.let_go()
         return target
 
 

@@ -114,7 +114,8 @@ class RecordedSurface:
     the tier. ignored: paths that are recorded for people and never compared. backward: the rules
     for going back to the older release; empty where that says nothing (what a release adds, an older one lacks).
     special: findings across facts. expand: from what is written down to all facts, where a record leaves out repetition.
-    flavour: the lab that it is read from; of a release without flavours its only one.
+    flavour: the lab that it is read from; of a release without flavours its only one. passing: a live host may answer
+    otherwise tomorrow, with the same binaries: what it answers is not kept.
     """
 
     name: str
@@ -128,6 +129,7 @@ class RecordedSurface:
     special: Special | None = None
     expand: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
     flavour: str = "abi"
+    passing: bool = False
 
     def tier(self, path: str, change: Change, *, back: bool = False) -> Tier:
         return tier_of(self.backward if back else self.rules, path, change)

@@ -22,15 +22,14 @@ VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def opening(visit: Visit) -> dict[str, str]:
-    """What libvirt says to each driver's URI, the system daemon running beside it.
+    """What libvirt says to each driver's URI, the system daemon running beside it: a live host's own, where it has one.
 
     ``lxc/open = LXC``, what the connection calls itself, or ``hyperv/closed = refused: 67: …`` with the code
     (virErrorNumber) and the message, without its paths, addresses and numbers of processes.
     """
     uris = {name: driver.uri for name, driver in drivers.every().items() if driver.uri}
-    reply = visit.ask(
-        "open_probe.py", {"op": "census", "uris": uris, "limit": LIMIT}, 60.0 + LIMIT * len(uris), drivers.host_files()
-    )
+    daemon = drivers.host_files() if visit.lab.sandboxed else None
+    reply = visit.ask("open_probe.py", {"op": "census", "uris": uris, "limit": LIMIT}, 60.0 + LIMIT * len(uris), daemon)
     return dict(_said(name, answer) for name, answer in reply["answers"].items())
 
 
@@ -79,4 +78,5 @@ SURFACE = RecordedSurface(
         (r"/api/", Tier.ADDITION, Tier.ADDITION, Tier.BREAK),
     ),
     flavour="sys",
+    passing=True,
 )
