@@ -74,9 +74,9 @@ class Prober:
             return
         key = (lab.fingerprint(), setup.uri)
         if key not in self.sessions:
-            self.sessions[key] = Session(_start(lab, setup, {}))
+            self.sessions[key] = Session(starting(lab, setup, {}))
         session = self.sessions[key]
-        requests = [_request(a, "define") for a in group]  # native is a define with another form
+        requests = [requested(a, "define") for a in group]  # native is a define with another form
         for at, reply in _replies(session, requests):
             store(group[at].question, Answer.from_dict(reply))
             if self.stopped:
@@ -85,9 +85,9 @@ class Prober:
     def _define_alone(self, group: Sequence[Asked], store: Store) -> None:
         """Each question in a sandbox of its own: what one leaves on its stage would answer the next."""
         for asked in group:
-            session = Session(_start(asked.lab, asked.setup, {}))
+            session = Session(starting(asked.lab, asked.setup, {}))
             try:
-                for _, reply in _replies(session, [_request(asked, "define")]):
+                for _, reply in _replies(session, [requested(asked, "define")]):
                     store(asked.question, Answer.from_dict(reply))
             finally:
                 session.close()
@@ -98,9 +98,9 @@ class Prober:
         """Start the driver on a directory that holds these files; where that kills it, halve until one is to blame."""
         lab, setup = group[0].lab, group[0].setup
         files = {path: text for asked in group for path, text in _files(asked).items()}
-        session = Session(_start(lab, setup, files))
+        session = Session(starting(lab, setup, files))
         try:
-            replies = list(session.ask([_request(a, "dump") for a in group]))
+            replies = list(session.ask([requested(a, "dump") for a in group]))
         except OpenFailed as error:
             replies = []
             answer: Answer | None
@@ -134,7 +134,7 @@ def _replies(session: Session, requests: Sequence[Reply]) -> Iterator[tuple[int,
             yield at, {"status": "no-connection", "message": f"{status} at open: {error.said}"}
 
 
-def _start(lab: Lab, setup: Setup, files: Mapping[str, str]) -> Start:
+def starting(lab: Lab, setup: Setup, files: Mapping[str, str]) -> Start:
     root = setup.root.replace("{workdir}", lab.workdir)
     opening = {
         "uri": setup.uri.replace("{workdir}", lab.workdir),
@@ -149,7 +149,7 @@ def _start(lab: Lab, setup: Setup, files: Mapping[str, str]) -> Start:
     return Start(command, opening, setup.time_limit)
 
 
-def _request(asked: Asked, op: str) -> Reply:
+def requested(asked: Asked, op: str) -> Reply:
     question, context = asked.question, dict(asked.question.context)
     native = question.op == "native"
     forms = [f for f in asked.setup.forms if (f == "argv") == native and (question.full or f != "disk")]
@@ -191,7 +191,7 @@ def _without_clashes(group: Sequence[Asked]) -> Iterator[list[Asked]]:
 
 def facts(lab: Lab, setup: Setup, what: str) -> Reply:
     """What a driver answers without an input: ``capabilities``, ``domcapabilities`` or ``objects``."""
-    session = Session(_start(lab, setup, {}))
+    session = Session(starting(lab, setup, {}))
     try:
         return next(reply for _, reply in session.ask([{"op": "facts", "what": what}]))
     finally:
@@ -212,7 +212,7 @@ def read_files(lab: Lab, pattern: str) -> dict[str, str]:
 
 def starts(lab: Lab, setup: Setup) -> str:
     """Empty where a driver opens in a lab, else why it does not."""
-    session = Session(_start(lab, setup, {}))
+    session = Session(starting(lab, setup, {}))
     try:
         next(iter(session.ask([{"op": "identify"}])))
     except LabError as error:
