@@ -18,7 +18,7 @@ ENTRY = Entry(
     id="libvirt-8.0-watchdog", product="libvirt", since=(8,), kinds=frozenset({"domain"}), drivers=frozenset(),
     checks=frozenset(), cases=(), where=ledger.glob(["/domain/devices/watchdog[*]"]), change=frozenset({Change.ADDED}),
     old=re.compile(""), new=re.compile("itco"), tier=Tier.ADDITION, summary="s", why="w", reference="r",
-    either_way=False, same_release=False, file="x",
+    either_way=False, same_release=False, until=(), file="x",
 )  # fmt: skip
 FINDING = Finding("/domain/devices/watchdog[itco]", Change.ADDED, Tier.GUEST_ABI_BREAK, "", "@model=itco")
 
@@ -50,6 +50,8 @@ def test_one_release_by_itself_only_where_the_entry_says_so() -> None:
     same = replace(ENTRY, same_release=True)
     assert explained(same, "b", "b").explained
     assert not explained(same, "a", "a").explained
+    assert not explained(replace(same, until=same.since), "b", "b").explained, "it does so no more"
+    assert explained(replace(same, until=(999,)), "b", "b").explained
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def _crosses(entry: Entry, key: CellKey, products: Products) -> bool | None:
     if entry.checks and key.check not in entry.checks:
         return None
     old, new = (version(products.get(r, {}).get(entry.product, "")) for r in (key.old, key.new))
-    if entry.same_release and min(old, new) >= entry.since:
+    if entry.same_release and min(old, new) >= entry.since and (not entry.until or min(old, new) < entry.until):
         return False
     if old < entry.since <= new:
         return False

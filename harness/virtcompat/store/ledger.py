@@ -18,7 +18,7 @@ from virtcompat.store import paths, tables
 KEYS = {
     "product": str, "since": str, "kinds": list, "drivers": list, "checks": list, "cases": list, "where": list,
     "change": list, "old": str, "new": str, "tier": str, "summary": str, "why": str, "reference": str,
-    "either_way": bool, "same_release": bool,
+    "either_way": bool, "same_release": bool, "until": str,
 }  # fmt: skip
 REQUIRED = ("product", "since", "kinds", "where", "change", "tier", "summary", "why", "reference")
 
@@ -31,7 +31,8 @@ class Entry:
     them. where: patterns (fnmatch without the special meaning of brackets) of finding paths. change: the kinds
     of difference, as seen going from old to new. old, new: regular expressions that the values must match.
     either_way: also explains the mirror image (added for removed) when the pair is crossed backwards.
-    same_release: explains what one release does by itself (round trip), from ``since`` on, and between two such.
+    same_release: explains what one release does by itself (round trip), from ``since`` on, and between two such;
+    until: the first version that does so no more, empty where all do.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Entry:
     reference: str
     either_way: bool
     same_release: bool
+    until: tuple[int, ...]
     file: str
 
 
@@ -95,6 +97,7 @@ def _read(file: Path) -> Entry:
             reference=table["reference"],
             either_way=table.get("either_way", False),
             same_release=table.get("same_release", False),
+            until=tables.version(table["until"]) if "until" in table else (),
             file=str(file),
         )
     except (KeyError, ValueError, re.error) as error:
