@@ -9,11 +9,11 @@ from virtcompat.conversions import told
 from virtcompat.errors import Absent
 from virtcompat.labs import Lab
 from virtcompat.labs.visit import visiting
-from virtcompat.model import Tier
+from virtcompat.model import NotHere, Tier
 from virtcompat.policy import records
 from virtcompat.store import fixtures, golden
 from virtcompat.store import records as store
-from virtcompat.surfaces import every, every_recorded
+from virtcompat.surfaces import RecordedSurface, every, every_recorded
 from virtcompat.surfaces.recorded.native import SURFACE
 from virtcompat.surfaces.recorded.xen_native import SURFACE as XEN
 
@@ -36,7 +36,7 @@ def test_an_answer_is_its_document_its_lines_or_its_refusal() -> None:
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_configuration_is_recorded_and_nonsense_refused(release: str) -> None:
     for surface, forms in (
-        (SURFACE, {"lxc-tools": "lxc-tools", "qemu-argv": "qemu-argv"}),
+        (SURFACE, {part: part for part in SURFACE.parts}),
         (XEN, {"xl": "xen-xl", "xm": "xen-xm"}),
     ):
         record = store.recorded(release, surface.name, tuple(surface.parts))
@@ -44,8 +44,25 @@ def test_every_configuration_is_recorded_and_nonsense_refused(release: str) -> N
         for part, form in forms.items():
             facts = record[part]
             assert not isinstance(facts, golden.Recorder)
-            assert {path.split("/")[0] for path in facts} == set(fixtures.native(form)), (release, part)
-            assert all(p.endswith("/refused") for p in facts if p.startswith("nonsense/"))
+            assert {path.split("/")[0] for path in facts} == {form}
+            assert {path.split("/")[1] for path in facts} == set(fixtures.native(form)), (release, part)
+            # OpenVZ's driver passes over what it cannot read: the container is there, with nothing in it.
+            read = [p for p in facts if "/nonsense/" in p and not p.endswith("/refused")]
+            assert not read or facts["openvz/nonsense/domain/devices"] == ""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("surface", [SURFACE, XEN], ids=lambda s: s.name)
+def test_no_part_hides_what_another_says(surface: RecordedSurface, release: str) -> None:
+    record = store.recorded(release, surface.name, tuple(surface.parts))
+    assert record is not None
+    told = [path for part in record.values() if not isinstance(part, NotHere) for path in part]
+    assert len(told) == len(set(told))
+
+
+def test_there_are_enough_of_every_format() -> None:
+    for form in ("lxc-tools", "xen-xl", "xen-xm", "qemu-argv", "openvz"):
+        assert len(fixtures.native(form)) >= 6, form
 
 
 class Altered:
@@ -78,13 +95,24 @@ def test_a_driver_that_drops_what_was_configured_is_seen(host: Lab) -> None:
     assert recorded is not None
     with visiting(host) as visit:
         read = {part: reader(visit) for part, reader in SURFACE.parts.items()}
-        altered = Altered(visit, "<shares>512</shares>", "")
-        lying = {part: reader(altered) for part, reader in SURFACE.parts.items()}
+        lying = {**read, "lxc-tools": SURFACE.parts["lxc-tools"](Altered(visit, "<shares>512</shares>", ""))}
     assert [f for v in records.compare(SURFACE, recorded, read) for f in v.findings] == []
     found = [f for v in records.compare(SURFACE, recorded, lying) for f in v.findings]
-    assert [(f.path, f.tier) for f in found if f.tier >= Tier.BREAK] == [
-        ("limits/domain/cputune/shares", Tier.BREAK)
-    ] or any(f.path.startswith("limits/domain/cputune") and f.tier is Tier.BREAK for f in found)
+    assert [(f.path, f.tier) for f in found] == [("lxc-tools/limits/domain/cputune/shares", Tier.BREAK)]
+    back = [f for v in records.compare(SURFACE, lying, recorded, back=True) for f in v.findings]
+    assert [f.path for f in back] == ["lxc-tools/limits/domain/cputune/shares"]
+
+
+@pytest.mark.lab
+def test_a_file_of_openvz_that_is_read_otherwise_is_seen(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = fixtures.native("openvz")
+    altered = {**texts, "limits": texts["limits"].replace('CPUS="2"', 'CPUS="3"')}
+    with visiting(host) as visit:
+        before = {"openvz": SURFACE.parts["openvz"](visit)}
+        monkeypatch.setattr(fixtures, "native", lambda form: altered)
+        after = {"openvz": SURFACE.parts["openvz"](visit)}
+    found = [f for v in records.compare(SURFACE, before, after) for f in v.findings]
+    assert [(f.path, f.old, f.new) for f in found] == [("openvz/limits/domain/vcpu", "2", "3")]
 
 
 @pytest.mark.lab

@@ -1,6 +1,6 @@
 """Configurations in the hypervisors' own formats: what a release makes of them, and what it writes again.
 
-VMware's files are in the surface ``standins``, Xen's in ``xen-native``: those drivers want a hypervisor beside them.
+VMware's files are in the surface ``standins``, Xen's in ``xen-native``, whose driver wants a hypervisor beside it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from virtcompat.conversions import told
 from virtcompat.labs.visit import Visit
 from virtcompat.model import Tier
 from virtcompat.store import fixtures
-from virtcompat.surfaces import RecordedSurface
+from virtcompat.surfaces import RecordedSurface, standins
 
 LIMIT = 120.0
+OPENVZ = "openvz:///system"
+#: The container that a configuration of OpenVZ's is of: the file is called by its number.
+CONTAINER = "101"
 
 
 def converted(visit: Visit, uri: str, form: str, daemon: Mapping[str, str] | None) -> dict[str, str]:
@@ -22,11 +25,11 @@ def converted(visit: Visit, uri: str, form: str, daemon: Mapping[str, str] | Non
     request = {"op": "convert", "uri": uri, "format": form, "texts": fixtures.native(form)}
     reply = visit.ask("native_probe.py", request, LIMIT, daemon)
     read = surfaces.every()["domain"].facts
-    return {p: v for name, answer in reply["answers"].items() for p, v in told(name, answer, read).items()}
+    return {p: v for case, answer in reply["answers"].items() for p, v in told(f"{form}/{case}", answer, read).items()}
 
 
 def lxc_tools(visit: Visit) -> dict[str, str]:
-    """Containers' configurations of LXC: ``minimal/domain/name = minimal``, ``minimal/back/[lxc.uts.name = …]``."""
+    """Containers of LXC: ``lxc-tools/minimal/domain/name = minimal``, and whether it writes them again."""
     return converted(visit, "lxc:///system", "lxc-tools", drivers.host_files())
 
 
@@ -35,16 +38,48 @@ def qemu_argv(visit: Visit) -> dict[str, str]:
     return converted(visit, f"qemu:///embed?root={visit.workdir}/native", "qemu-argv", None)
 
 
+def openvz(visit: Visit) -> dict[str, str]:
+    """Containers of OpenVZ, which the driver finds when it is opened: ``openvz/plain/domain/vcpu = 1``.
+
+    It has no conversion: a file that it cannot read keeps it from opening, ``openvz/nonsense/refused``.
+    """
+    scenes = [
+        standins.Scene(
+            case,
+            (
+                standins.opening(OPENVZ),
+                standins.Step("lookup", "lookupByName", (CONTAINER,), keep="domain"),
+                standins.Step("dump", "XMLDesc", (0,), on="domain"),
+            ),
+            {f"/etc/vz/conf/{CONTAINER}.conf": text},
+        )
+        for case, text in fixtures.native("openvz").items()
+    ]
+    found: dict[str, str] = {}
+    for path, value in standins.told(visit, "openvz", scenes).items():
+        form, case, step, *rest = path.split("/", 3)
+        what = rest[0] if rest else ""
+        if what == "words":
+            found[f"{form}/{case}/refused"] = value
+        elif step == "dump" and what.startswith("xml/"):
+            found[f"{form}/{case}/{what.removeprefix('xml/')}"] = value
+    return found
+
+
+RULES = (
+    (r"^[^/]+/[^/]+/(back/)?refused$", Tier.RISK, Tier.BREAK, Tier.ADDITION),
+    (r"^[^/]+/[^/]+/back/", Tier.RISK, Tier.ADDITION, Tier.RISK),
+    (r"", Tier.BREAK, Tier.ADDITION, Tier.BREAK),
+)
+
 SURFACE = RecordedSurface(
     name="native",
-    summary="configurations in LXC's and QEMU's own formats: what a release makes of them and writes again",
+    summary="configurations in the formats of LXC, QEMU and OpenVZ: what a release makes of them and writes again",
     product="libvirt",
-    parts={"lxc-tools": lxc_tools, "qemu-argv": qemu_argv},
-    interface=r"^[^/]+",
-    rules=(
-        (r"^[^/]+/(back/)?refused$", Tier.RISK, Tier.BREAK, Tier.ADDITION),
-        (r"^[^/]+/back/", Tier.RISK, Tier.ADDITION, Tier.RISK),
-        (r"", Tier.BREAK, Tier.ADDITION, Tier.BREAK),
-    ),
+    parts={"lxc-tools": lxc_tools, "qemu-argv": qemu_argv, "openvz": openvz},
+    interface=r"^[^/]+/[^/]+",
+    rules=RULES,
+    # A configuration is as old as a guest: what is read of it must not depend on which way a host is changed.
+    backward=RULES,
     flavour="sys",
 )

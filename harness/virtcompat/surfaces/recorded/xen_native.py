@@ -29,7 +29,7 @@ def form(name: str, written: str) -> Callable[[Visit], dict[str, str]]:
                 if made.text:
                     back = host.to_native(written, made.text)
                     answer = {"xml": made.text, "back": back.text or {"message": asdict(back)["words"]}}
-                found |= told(case, answer, surfaces.every()["domain"].facts)
+                found |= told(f"{name}/{case}", answer, surfaces.every()["domain"].facts)
         return found
 
     return read
@@ -40,10 +40,10 @@ SURFACE = RecordedSurface(
     summary="Xen guests in the formats of xl and xm: what a release makes of them and writes again",
     product="libvirt",
     parts={"xl": form("xen-xl", "xen-xl"), "xm": form("xen-xm", "xen-xl")},
-    interface=r"^[^/]+",
+    interface=r"^[^/]+/[^/]+",
     rules=(
-        (r"^[^/]+/(back/)?refused$", Tier.RISK, Tier.BREAK, Tier.ADDITION),
-        (r"^[^/]+/back/", Tier.RISK, Tier.ADDITION, Tier.RISK),
+        (r"^[^/]+/[^/]+/(back/)?refused$", Tier.RISK, Tier.BREAK, Tier.ADDITION),
+        (r"^[^/]+/[^/]+/back/", Tier.RISK, Tier.ADDITION, Tier.RISK),
         # The release's own firmware for such guests, wherever its packages have it.
         (r"/os/loader$", Tier.RISK, Tier.ADDITION, Tier.BREAK),
         (r"", Tier.BREAK, Tier.ADDITION, Tier.BREAK),
