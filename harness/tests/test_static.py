@@ -126,7 +126,9 @@ def test_a_lab_is_read_as_it_was_recorded(name: str, release: str) -> None:
     surface = SURFACES[name]
     if surface.flavour in drivers.OPTIONAL and not os.environ.get("VIRT_COMPAT_XEN"):
         pytest.skip("boots a Xen host: tox -e xen")
-    lab = standing(f"{release}-{surface.flavour}")
+    if name in PRIVILEGED and release != "debian-14":
+        pytest.skip("takes most of a minute: one release here, others in its own tests")
+    lab = standing(f"{release}-{surface.flavour}" if surface.flavour else release)
     provenance = golden.provenance(release)
     assert provenance is not None
     if provenance.packages.get(surface.flavour, lab.versions) != lab.versions:

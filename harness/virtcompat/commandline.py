@@ -25,10 +25,11 @@ UNIT = {"k": 1, "m": 1024, "g": 1024**2, "": 1024}
 def hardware(text: str) -> Facts:
     """``/machine/type``, ``/machine/acpi``, ``/cpu/model``, ``/cpu/+aes``, ``/memory``, ``/smp/cores`` and so on.
 
-    Devices are ``/device[bus=pci.0,addr=2]/driver``, numbers in decimals.
+    Devices are ``/device[bus=pci.0,addr=2]/driver``, numbers in decimals; memory is ``/ram[memdimm0]``, its size.
     """
     found = Facts()
     seen: dict[str, int] = {}
+    own: set[str] = set()
     words = shlex.split(text.replace("\\\n", " "))
     for word, value in zip(words, [*words[1:], ""], strict=True):
         if word in FLAGS:
@@ -40,6 +41,11 @@ def hardware(text: str) -> Facts:
         elif word in READERS:
             for path, state in READERS[word](value):
                 found.add(path, state)
+        # Its main memory a machine calls so by itself: to say it or not is the same.
+        main = dict(_properties(value)).get("memory-backend") if word == "-machine" else None
+        own.add(f"/ram[{main}]")
+    for path in own & found.keys():
+        del found[path]
     return found
 
 
@@ -61,7 +67,16 @@ def _processor(text: str) -> Iterator[tuple[str, str]]:
         yield f"/cpu/{_feature(feature)}", "asked for"
 
 
-READERS = {"-machine": _machine, "-smp": _processors, "-cpu": _processor}
+def _object(text: str) -> Iterator[tuple[str, str]]:
+    """A piece of memory by its name, under which a migration stream carries it."""
+    properties = dict(_properties(text))
+    kind = properties.get("qom-type") or properties.get("driver", "")
+    if kind.startswith("memory-backend-") and (size := SIZE.match(properties.get("size", ""))):
+        amount = int(size[1]) * UNIT[size[2].lower()] if size[2] else int(size[1]) // 1024
+        yield f"/ram[{properties.get('id', '')}]", f"{amount} KiB"
+
+
+READERS = {"-machine": _machine, "-smp": _processors, "-cpu": _processor, "-object": _object}
 
 
 def _device(found: Facts, properties: dict[str, str], seen: dict[str, int]) -> None:

@@ -186,3 +186,28 @@ def unwritten(answer: Answer, forms: tuple[str, ...]) -> Iterator[Finding]:
             canonical(form.text)
         except NotWellFormed as error:
             yield Finding(f"({name})", Change.UNREADABLE, Tier.BREAK, "well-formed XML", str(error))
+
+
+def received(
+    case: Case, writer: str, portable: str, read: Answer
+) -> Generator[Question, Answer | NotHere, list[Finding]]:
+    """What another release makes otherwise of a portable form that it took.
+
+    The control: what the writer itself makes otherwise of its own form is not the reader's doing.
+    """
+    found = list(unwritten(read, (case.portable,)))
+    found = found or list(compare(case.surface, portable, read.form(case.portable)))
+    if found:
+        own = yield case.define(writer, portable)
+        if isinstance(own, Answer) and own.accepted:
+            alike = list(compare(case.surface, portable, own.form(case.portable)))
+            found = [f for f in found if f not in alike]
+    return found
+
+
+def rejected(case: Case, writer: str, portable: str, read: Answer) -> Generator[Question, Answer | NotHere, Verdict]:
+    """The verdict on a refused portable form; what its writer does not take either is not the reader's doing."""
+    own = yield case.define(writer, portable)
+    if isinstance(own, Answer) and not own.accepted:
+        return case.not_applicable("the release that wrote it does not accept its own portable form either")
+    return case.verdict([refusal("define", read)])

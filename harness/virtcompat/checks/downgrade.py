@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from virtcompat.checks import Case, Check, Steps, compare, refusal, unwritten
-from virtcompat.model import Answer, Direction, NotHere
+from virtcompat.checks import Case, Check, Steps, received, rejected
+from virtcompat.model import Direction, NotHere
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,8 @@ class Downgrade:
         if isinstance(read, NotHere):
             return case.not_here(read)
         if not read.accepted:
-            # The control: what the newer release refuses of itself is not the older one's doing.
-            own = yield case.define(old, portable)
-            if isinstance(own, Answer) and not own.accepted:
-                return case.not_applicable("the newer release does not accept its own portable form either")
-            return case.verdict([refusal("define", read)])
-        broken = list(unwritten(read, (case.portable,)))
-        return case.verdict(broken or list(compare(case.surface, portable, read.form(case.portable))))
+            return (yield from rejected(case, old, portable, read))
+        return case.verdict((yield from received(case, old, portable, read)))
 
 
 CHECK: Check = Downgrade()

@@ -11,8 +11,11 @@ from virtcompat.commandline import hardware
 from virtcompat.facts import differences
 from virtcompat.model import Answer, Change, Direction, Finding, NotHere, Tier
 
-#: Where a device is and what it is; its other properties are often a default that one release writes out.
-IDENTITY = re.compile(r"^/device\[[^\]]*\](/(driver|addr|bus|port|unit|scsi-id|lun|channel|nr|chassis|index|mac))?$")
+#: How a migration stream calls a piece of memory, where a device is and what it is; a device's other properties are often
+#: a default that one release writes out.
+IDENTITY = re.compile(
+    r"^/ram\[[^\]]*\]$|^/device\[[^\]]*\](/(driver|addr|bus|port|unit|scsi-id|lun|channel|nr|chassis|index|mac))?$"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,17 +205,23 @@ class Gate:
             return None  # a lab that dies of a smaller document takes the witness with it, not the judgement
 
 
-def judge(request: Request, stage: Stage = lambda title: lambda done, of: None) -> Judgement:
-    """Ask what is not known, judge it against the baselines. UsageError where a name does not exist."""
+def judge(
+    request: Request, stage: Stage = lambda title: lambda done, of: None, found: Columns | None = None
+) -> Judgement:
+    """Ask what is not known, judge it against the baselines. UsageError where a name does not exist.
+
+    found: the columns with their labs, where they are not those of releases by name: nothing of such a candidate is
+    remembered for later gates.
+    """
     if request.candidate in request.baselines:
         raise UsageError(f"{request.candidate} is baseline and candidate", "name another candidate")
-    names = (*request.baselines, request.candidate)
-    for name in names:
+    names, lasting = (*request.baselines, request.candidate), found is None
+    narrowed = Selection(request.checks, request.kinds, request.drivers, (), cases=request.cases, gate=request.gate)
+    for name in names if lasting else ():
         releases.find(name)
-    narrowed = Selection(request.checks, request.kinds, request.drivers, names, cases=request.cases, gate=request.gate)
     selection = engine.validated(narrowed)
     _without_driver(request)
-    found = columns_module.find(names)
+    found = columns_module.find(names) if found is None else found
     found.columns = in_order(found.columns, request.candidate)
     gate = Gate(request, found, waivers.read(request.waivers) if request.waivers else [])
     selection = replace(selection, checks=gate.checks)
@@ -228,8 +234,9 @@ def judge(request: Request, stage: Stage = lambda title: lambda done, of: None) 
             runner.run(documents)
             gate.know(runner)
             items = gate.items(runner)
-            memory.kept.fail(_cases(items))
-            memory.kept.succeed(gate.passed | _passed(runner))
+            if lasting:
+                memory.kept.fail(_cases(items))
+                memory.kept.succeed(gate.passed | _passed(runner))
             if request.minimise:
                 items = list(gate.minimised(items, answers, stage("minimising")))
         finally:

@@ -134,22 +134,29 @@ class Moves:
         steps = (path.split("/") for path in self.records.facts(release, "machine-types"))
         return frozenset(step[2] for step in steps if step[0] == "x86_64" and step[1] in ("machine", "alias"))
 
-    def streams(self, release: str) -> Iterator[Stream] | NotHere:
-        """The recorded streams of a release: golden, else recorded in its lab now and kept."""
+    def streams(self, release: str, cases: tuple[str, ...] = ()) -> Iterator[Stream] | NotHere:
+        """The recorded streams of a release: golden, else recorded in its lab now and kept.
+
+        cases: what is wanted of them; what has to be recorded for it is no more than that.
+        """
         file = streams.file_of(release)
         if file.is_file():
             return streams.read(file)
         lab = self.lab(release)
         if isinstance(lab, NotHere):
             return lab
-        file = streams.kept(digest(lab.fingerprint(), tool()))
-        if not file.is_file():
-            streams.write(file, self.recorded(release, lab))
+        whole = streams.kept(digest(lab.fingerprint(), tool()))
+        file = streams.kept(digest(lab.fingerprint(), tool(), *sorted(cases))) if cases else whole
+        if whole.is_file():
+            file = whole
+        elif not file.is_file():
+            streams.write(file, self.recorded(release, lab, cases))
         return streams.read(file)
 
-    def recorded(self, release: str, lab: Lab) -> Iterator[Stream]:
-        """Boot every configuration in a lab and take its stream."""
-        wanted = configurations(tuple(self.machines(release)))
+    def recorded(self, release: str, lab: Lab, cases: tuple[str, ...] = ()) -> Iterator[Stream]:
+        """Boot every configuration in a lab (of these cases, where some are given) and take its stream."""
+        every = configurations(tuple(self.machines(release)))
+        wanted = [w for w in every if _chosen(f"{w[0]}/{w[1]}", cases)]
 
         def one(configuration: tuple[str, str, str, tuple[str, ...]]) -> Stream | None:
             machine, name, variant, argv = configuration
@@ -265,7 +272,7 @@ def _chosen(case: str, cases: tuple[str, ...]) -> bool:
 
 
 def _replays(moves: Moves, old: str, found: dict[CellKey, list[Verdict]], cases: tuple[str, ...]) -> None:
-    given = moves.streams(old)
+    given = moves.streams(old, cases)
     if isinstance(given, NotHere):
         for key, verdicts in found.items():
             if key.old == old and key.check != LIVE:

@@ -8,30 +8,21 @@ where the two do not agree, ``suites/oracle/libvirt.toml`` says why, or it is a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
-from typing import Any
-
-from lxml import etree
 
 from virtcompat import checks, surfaces
-from virtcompat.documents import NotWellFormed, parse
+from virtcompat.documents import NotWellFormed
 from virtcompat.errors import BadData, LabError
 from virtcompat.labs import Lab, saves
 from virtcompat.model import Tier
-from virtcompat.store import paths, tables
+from virtcompat.store import tables
+from virtcompat.surfaces.alterations import DEFINITION, SHELF, Alteration, alterations, file, shelf
 
-#: The guest that is saved, and what stands in its place where something is asked that starts in no lab.
-DEFINITION = "oracle"
-SHELF = "shelf"
 #: How libvirt's ABI check words a refusal. It gives other refusals for what it does not accept from anybody.
 CHECKED = re.compile(r"^(unsupported configuration: )?(Target |(State|Size) of .* differs|SMM TSEG differs)")
-ALTERATION = {
-    "name": str, "at": str, "text": str, "set": dict, "drop": str, "add": str, "replace": str, "remove": bool, "also": list, "of": str,
-}  # fmt: skip
 DISAGREEMENT = {"alterations": list, "releases": list, "kind": str, "tier": str, "why": str}
 
 
@@ -42,44 +33,6 @@ class Agreement(StrEnum):
     LAX = "lax"
     STRICT = "strict"  # our tier is guest-abi-break, libvirt lets it pass
     UNASKED = "unasked"  # no verdict on the ABI: the release takes such a definition from nobody
-
-
-@dataclass(frozen=True, slots=True)
-class Alteration:
-    """One change of a definition: where (XPath below ``domain``), and what is done there (keys of the data file)."""
-
-    name: str
-    at: str
-    how: Mapping[str, Any]
-    of: str = DEFINITION
-
-    def apply(self, xml: str) -> str:
-        """The altered definition; BadData where a place is not there."""
-        root = parse(xml)
-        for edit in ({"at": self.at, **self.how}, *self.how.get("also", ())):
-            places = root.xpath(edit["at"])
-            if not isinstance(places, list) or not places:
-                raise BadData(file("alterations"), f"{self.name}: nothing at {edit['at']}", "correct 'at'")
-            for place in places:
-                assert isinstance(place, etree._Element)
-                _edit(place, edit)
-        return etree.tostring(root, encoding="unicode", pretty_print=True)
-
-
-def _edit(element: etree._Element, edit: Mapping[str, Any]) -> None:
-    if "text" in edit:
-        element.text = edit["text"]
-    for name, value in edit.get("set", {}).items():
-        element.set(name, value)
-    for child in element.findall(edit["drop"]) if "drop" in edit else ():
-        element.remove(child)
-    if "add" in edit:
-        element.append(parse(edit["add"]))
-    parent = element.getparent()
-    if parent is not None and "replace" in edit:
-        parent.replace(element, parse(edit["replace"]))
-    elif parent is not None and "remove" in edit:
-        parent.remove(element)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +78,6 @@ class Row:
         return Agreement.AGREE if ours else Agreement.LAX
 
 
-def file(name: str) -> Path:
-    return paths.data_root() / "suites" / "oracle" / f"{name}.toml"
-
-
-@cache
-def alterations() -> tuple[Alteration, ...]:
-    """The alterations, in their file's order."""
-    source = file("alterations")
-    found: list[Alteration] = []
-    for entry in tables.read(source).get("alteration", []):
-        tables.check_keys(source, entry, ALTERATION, ("name", "at"))
-        how = {key: value for key, value in entry.items() if key not in ("name", "at", "of")}
-        if not how or any(a.name == entry["name"] for a in found):
-            raise BadData(source, f"'{entry['name']}' alters nothing, or is there twice", "correct it")
-        found.append(Alteration(entry["name"], entry["at"], how, entry.get("of", DEFINITION)))
-    return tuple(found)
-
-
 @cache
 def disagreements() -> tuple[Disagreement, ...]:
     """What is known to be judged differently."""
@@ -169,8 +104,7 @@ def table(lab: Lab, chosen: Sequence[Alteration] | None = None) -> list[Row]:
 
 def ask(host: saves.Host, saved: saves.Saved, chosen: Sequence[Alteration]) -> list[Row]:
     """Every alteration put to a host, with an image that may be another release's."""
-    shelf = file("shelf").with_suffix(".xml").read_text(encoding="utf-8")
-    images = {DEFINITION: (saved.image, saved.xml), SHELF: (saves.with_definition(saved.image, shelf), shelf)}
+    images = {DEFINITION: (saved.image, saved.xml), SHELF: (saves.with_definition(saved.image, shelf()), shelf())}
     rows: dict[str, Row] = {}
     for name, (image, xml) in images.items():
         wanted = [alteration for alteration in chosen if alteration.of == name]

@@ -100,6 +100,8 @@ SAID = (Tier.ADDITION, Tier.ADDITION, Tier.ADDITION)
 QUIET = (Tier.IDENTICAL, Tier.ADDITION, Tier.IDENTICAL)
 NUMBERS: tuple[Rule, ...] = (
     (r"/have/", Tier.RISK, Tier.ADDITION, Tier.RISK),
+    # A guest that was told of a CPU feature goes on using it wherever it migrates to.
+    (r"^cpufeatureset/constant/", Tier.BREAK, Tier.ADDITION, Tier.BREAK),
     (r"/(?:operation|hypercall|symbol|record)/", Tier.BREAK, Tier.ADDITION, Tier.BREAK),
     # How far a list goes, which bits are known by now, which version of a protocol is the newest.
     (r"(?:_MAX|_COUNT|_LAST|_MASK|_mask|_PROTOCOL_VERSION(?:_INT)?)$", Tier.ADDITION, Tier.ADDITION, Tier.RISK),
@@ -118,6 +120,10 @@ RULES: tuple[Rule, ...] = (
 )
 #: A newer client and an older hypervisor or library: what that lacks it answers with -ENOSYS, which clients expect.
 BACKWARD = tuple((pattern, changed, Tier.ADDITION, Tier.ADDITION) for pattern, changed, _, _ in RULES)
+
+
+#: A changed or removed number: its path, what became of it, how bad that is.
+Number = tuple[str, Change, Tier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +192,7 @@ def special(old: Mapping[str, str], new: Mapping[str, str], back: bool) -> Itera
         yield Finding(path, Change.CHANGED, judged.tier, was, now, PRODUCT)
         if judged.word == "misread":
             unraised.setdefault(judged.group, []).append(judged.name)
-    for path, change, tier in _numbers(old, new):
-        if back and change is Change.REMOVED:
-            tier = Tier.ADDITION
+    for path, change, tier in _backward(_numbers(old, new)) if back else _forward(_numbers(old, new), old, new):
         keyed = re.match(KEYED, path) is not None
         if keyed or tier > tier_of(RULES, path, change):
             yield Finding(path if keyed else f"{path}/(misread)", change, tier, old[path], new.get(path, ""), PRODUCT)
@@ -201,7 +205,23 @@ def special(old: Mapping[str, str], new: Mapping[str, str], back: bool) -> Itera
             yield Finding(f"{group}/(version not raised)", Change.CHANGED, Tier.BREAK, version, said, PRODUCT)
 
 
-def _numbers(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[tuple[str, Change, Tier]]:
+def _backward(numbers: Iterable[Number]) -> Iterator[Number]:
+    """What is gone on the way back came with the newer release: clients expect to be without it."""
+    for path, change, tier in numbers:
+        yield path, change, Tier.ADDITION if change is Change.REMOVED else tier
+
+
+def _forward(numbers: Iterable[Number], old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Number]:
+    """A limit that is lower than it was: what an older client asks for, or a guest was given, lies beyond it."""
+    for path, change, tier in numbers:
+        limit = re.search(r"/(?:constant|enum)/(?:.*(?:_MAX|_COUNT)$|(?:.*/)?[^/]*(?:MAX|NR)_[^/]*$)", path)
+        values = [old[path], new.get(path, '"')]
+        if limit and '"' not in "".join(values) and int(values[1], 0) < int(values[0], 0):
+            tier = tier if _refused(_group(path), old, new) else Tier.BREAK
+        yield path, change, tier
+
+
+def _numbers(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Number]:
     """Changed and removed operations, constants and symbols, a consequence where the interface is refused anyway."""
     there = {_group(path) for path in new}
     for path in sorted(p for p, value in old.items() if new.get(p) != value):
