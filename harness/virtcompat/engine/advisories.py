@@ -109,7 +109,7 @@ def _markdown(report: Report) -> Iterator[str]:
     yield ""
     yield (
         "```\nvirt-compat defects --format markdown > reports/defects.md\n"
-        "virt-compat defects --hunt 100000 --seed 7 --no-minimise --format markdown >> reports/defects.md\n```"
+        "virt-compat defects --hunt 100000 --seed 11 --no-minimise --format markdown >> reports/defects.md\n```"
     )
     yield ""
     yield f"Releases: {'; '.join(_column(column) for column in report.columns)}. {counted(report).capitalize()}."
