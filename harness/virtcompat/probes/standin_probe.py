@@ -49,7 +49,8 @@ def lines(path, start):
             data = file.read()
     except OSError:
         return [], start
-    return data.decode("utf-8", "backslashreplace").splitlines(), start + len(data)
+    # At newlines alone: what a driver hands over may hold any other character, a carriage return among them.
+    return data.decode("utf-8", "backslashreplace").split("\n")[:-1], start + len(data)
 
 
 def one(step, kept):
