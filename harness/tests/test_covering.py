@@ -120,6 +120,24 @@ def test_a_corpus_reads_back_as_it_was_written_and_has_the_same_bytes_again(tmp_
     assert store.packed(lines) == file.read_bytes()
 
 
+def test_how_a_refusal_is_worded_is_no_other_recording_but_what_was_answered_is() -> None:
+    one = small()
+
+    def with_answer(**changed: object) -> bytes:
+        last = one.documents[2]
+        answer = replace(last.answers["secret"], **changed)  # type: ignore[index, arg-type]
+        return store.written(
+            replace(one, documents=[*one.documents[:2], replace(last, answers={"secret": answer}), one.documents[3]])
+        )
+
+    lines = store.written(one)
+    assert store.same(lines, lines)
+    assert store.same(lines, with_answer(message="XML err"))
+    assert not store.same(lines, with_answer(code=28))
+    assert not store.same(lines, with_answer(status="hung"))
+    assert not store.same(lines, lines[: lines.rindex(b'{"case"')])
+
+
 def test_the_first_line_says_what_is_in_it() -> None:
     about = small().about()
     assert about.statuses == {"secret": {"accepted": 2, "crashed": 1, "refused": 1}}

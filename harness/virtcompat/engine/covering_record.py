@@ -190,7 +190,7 @@ def _kept(name: str, filled: Sequence[Corpus]) -> list[Recorded]:
     new: dict[str, bytes] = {}
     for corpus in filled:
         file, lines = store.file_of(name, corpus.kind), store.written(corpus)
-        if changed := not file.is_file() or store.lines_of(file) != lines:
+        if changed := not file.is_file() or not store.same(store.lines_of(file), lines):
             new[corpus.kind] = store.packed(lines)
         size = len(new[corpus.kind]) if changed else file.stat().st_size
         found.append(Recorded(corpus, file, size, changed))

@@ -17,7 +17,7 @@ from virtcompat.engine.columns import Columns
 from virtcompat.errors import LabError, NotAsked, UsageError
 from virtcompat.labs import build, open_lab, prober
 from virtcompat.model import Answer, Column, NotHere
-from virtcompat.store import fixtures, golden, releases, streams
+from virtcompat.store import covering, fixtures, golden, releases, streams
 from virtcompat.store import records as store
 from virtcompat.surfaces import RecordedSurface
 
@@ -86,6 +86,7 @@ def record(name: str, part: Part | None = None, progress: Progress = lambda done
     if part.whole or part.drivers:
         _documents(name, found, recorder, progress, part.drivers)
     if part.whole:
+        recorder.keep_surface(covering.FOLDER)  # recorded by a command of its own
         for driver_name, driver in drivers.every().items():
             _capabilities(found, name, driver_name, driver, recorder)
         if name in (r.name for r in releases.shipped()):

@@ -136,6 +136,22 @@ def packed(lines: bytes) -> bytes:
     return lzma.compress(lines, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=FILTERS)
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two recordings say the same: what is refused is the fact, with its code; a release may word it otherwise each time."""
+    return one == other or _unworded(one) == _unworded(other)
+
+
+def _unworded(lines: bytes) -> list[object]:
+    """The lines of a corpus without the words of refusals."""
+    found: list[object] = []
+    for line in lines.splitlines():
+        record = json.loads(line)
+        for answer in record.get("answers", {}).values():
+            answer.pop("message", None)
+        found.append(record)
+    return found
+
+
 def lines_of(file: Path) -> bytes:
     """The lines of a file. BadData where it is damaged."""
     try:
