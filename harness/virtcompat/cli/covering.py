@@ -12,8 +12,8 @@ from rich.table import Table
 
 from virtcompat import renderers
 from virtcompat.cli import options as shared
+from virtcompat.engine import columns, covering_record, evidence, verdicts
 from virtcompat.engine import covering as engine
-from virtcompat.engine import covering_record, evidence, verdicts
 from virtcompat.engine.covering_causes import Cause, causes
 from virtcompat.engine.run import Selection
 from virtcompat.errors import UsageError
@@ -129,7 +129,11 @@ def explain(cell: str) -> int:
     if len(parts) != evidence.PARTS + 1 or parts[0] not in TITLES:
         raise UsageError(f"'{cell}' is no document of a cell", "write CHECK/KIND/DRIVER/OLD/NEW/CASE, as 'matrix' does")
     key = CellKey(*parts[: evidence.PARTS])
-    engine.validated(Selection((key.check,), (key.kind,), (key.driver,), (), (key.old,), (key.new,)))
+    chosen = engine.validated(Selection((key.check,), (key.kind,), (), (), (key.old,), (key.new,)))
+    if key not in engine.keys(columns.find((key.old, key.new)), chosen):
+        raise UsageError(
+            f"{key} is no cell of the covering corpora", "take one that 'virt-compat covering matrix' names"
+        )
     *lines, _ = evidence.lines(engine.explain(key, parts[-1]))
     click.echo("\n".join([*lines, f"reproduce: virt-compat covering explain {cell}"]))
     return 0

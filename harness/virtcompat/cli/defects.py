@@ -54,13 +54,15 @@ def defects(
     \b
     Examples:
       virt-compat defects
-      virt-compat defects --show memorytune-node-id-crash
+      virt-compat defects --show memorytune-node-id-too-large
       virt-compat defects --format markdown > reports/defects.md
       virt-compat defects --hunt 20000 --driver test --seed 3 --private ~/confidential
 
     Exit codes: 0 all as recorded and nothing new; 1 a defect is new, shows on another release, or is gone from one; 2 usage;
     3 something could not be asked; 4 the tool failed.
     """
+    if private and form == "markdown":
+        raise UsageError("Markdown is to be published, and --private is not", "leave one out")
     if count is None:
         if kinds or drivers:
             raise UsageError("--kind and --driver are about a hunt", "add --hunt N")
@@ -105,6 +107,8 @@ def _hunted(hunted: Hunted) -> Iterator[str]:
         yield f"  and {len(hunted.fresh) - SHOWN} more"
     if counts.get("stepped around"):
         yield f"stepped around, for they hold what is known: {counts['stepped around']:,} documents"
+    if counts.get("findings beyond"):
+        yield f"not kept, for there are too many causes: {counts['findings beyond']:,} findings; hunt with --kind or --driver"
     if hunted.confidential:
         yield f"confidential: {hunted.confidential:,} findings look like a security matter; --private DIR keeps them there"
     for reason, number in sorted(hunted.state.unasked.items()):

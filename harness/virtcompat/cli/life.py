@@ -88,10 +88,13 @@ def _known(old: str, new: str) -> int:
         stale = {known.name for known in living.unused(stage)}
     finally:
         stage.close()
-    for known in living.known_lives():
-        if known.about(old, new):
-            word = "does not go wrong any more: remove it" if known.name in stale else "goes wrong, as is known"
-            click.echo(f"{old} -> {new}: {known.name}: {word}: {known.summary}")
+    about = [known for known in living.known_lives() if known.about(old, new)]
+    if not about:
+        click.echo(f"{old} -> {new}: no known life is about these")
+        return 3
+    for known in about:
+        word = "does not go wrong any more: remove it" if known.name in stale else "goes wrong, as is known"
+        click.echo(f"{old} -> {new}: {known.name}: {word}: {known.summary}")
     return int(bool(stale))
 
 

@@ -12,8 +12,8 @@ from virtcompat.model import Column
 from virtcompat.store.defects import WHATS
 
 FORMATS = ("text", "markdown", "json")
-#: What is said of a defect that looks like a security matter on a release where nobody had recorded it.
-WITHHELD = "withheld: it looks like a security matter there (virt-compat defects --private DIR)"
+#: What is said of a recorded defect that looks like a security matter.
+WITHHELD = "withheld: it looks like a security matter there"
 URIS = {"test": "test:///default", "qemu": "qemu:///embed?root=/tmp/embed", "lxc": "lxc:///system"}
 DEFINES = {
     "domain": "define", "network": "net-define", "storagepool": "pool-define", "secret": "secret-define", "nwfilter": "nwfilter-define",
@@ -61,7 +61,7 @@ def _whole(stand: Stand, report: Report) -> Iterator[str]:
     yield f"  affected  {_places(stand.shows, report) or 'no release any more'} [{stand.words}]"
     if stand.fine:
         yield f"  not       {_places(stand.fine, report)}"
-    if stand.secret and stand.also:
+    if stand.withheld:
         yield f"  {WITHHELD}"
         return
     if stand.message:
@@ -137,7 +137,7 @@ def _section(stand: Stand, report: Report) -> Iterator[str]:
     yield ""
     yield f"{defect.summary}. {WHATS[defect.what].capitalize()}."
     yield ""
-    if stand.secret and stand.also:
+    if stand.withheld:
         yield f"{WITHHELD}."
         return
     yield f"- Shows on: {_places(stand.shows, report) or 'no release any more'}"
@@ -164,7 +164,7 @@ def _record(stand: Stand, report: Report) -> dict[str, object]:
         "name": defect.name, "what": defect.what, "kind": defect.kind, "driver": defect.driver, "summary": defect.summary,
         "shows": stand.shows, "recorded": list(defect.shows), "not": stand.fine, "unasked": stand.unasked, "standing": stand.words,
     }  # fmt: skip
-    if stand.secret and stand.also:
+    if stand.withheld:
         return {**found, "withheld": WITHHELD}
     found |= {
         "message": stand.message,

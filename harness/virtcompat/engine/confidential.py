@@ -83,6 +83,9 @@ def outside(folder: Path) -> Path:
     for project in (paths.data_root().resolve(), paths.PACKAGE.parent.resolve()):
         if here == project or project in here.parents:
             raise UsageError(f"{folder} is inside the project", "name a directory outside of it")
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    if here.is_dir() and here.stat().st_mode & 0o077:
+        raise UsageError(
+            f"{folder} can be read by others", f"name a directory of your own: chmod 700 {folder}, or a new one"
+        )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

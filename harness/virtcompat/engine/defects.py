@@ -69,6 +69,11 @@ class Stand:
         return [place for place in self.defect.shows if place not in self.asked]
 
     @property
+    def withheld(self) -> bool:
+        """Whether it looks like a security matter and is the project's own record, which may be published."""
+        return bool(self.secret) and (not self.defect.file or Path(self.defect.file).parent == store.folder())
+
+    @property
     def fine(self) -> list[str]:
         return [place for place in self.asked if place not in self.shows]
 
@@ -102,6 +107,8 @@ def known(
 
     private: a directory of confidential ones, which are asked as well. UsageError for a name that there is not.
     """
+    if private and not private.is_dir():
+        raise UsageError(f"no directory {private}", "name the one that your own defects are in: NAME.xml, NAME.toml")
     several = store.load() + (store.load(where=private) if private else [])
     strangers = set(names) - {defect.name for defect in several}
     if strangers:
@@ -116,7 +123,7 @@ def known(
             if stand.defect.what in DEADLY and stand.shows and (traces or stand.also):
                 stand.trace = _trace(stand, asking)
                 trace = stand.trace if isinstance(stand.trace, Trace) else None
-                stand.secret = confidential.memory(trace, stand.message) if trace else ""
+                stand.secret = confidential.memory(trace, stand.message)
     return Report(tuple(stands), tuple(found.columns))
 
 
@@ -170,10 +177,10 @@ def _place(stand: Stand, judged: Judged) -> None:
 
 
 def _trace(stand: Stand, asking: Asking) -> Trace | NotHere:
-    """The backtrace on the newest release that has it; nothing that was recorded."""
+    """The backtrace on the newest release that has it, of those where nobody had recorded it first."""
     defect = stand.defect
     case = properties.case_of(fixture_of(defect), defect.driver, asking)
-    release = stand.shows[-1]
+    release = (stand.also or stand.shows)[-1]
     for question in (case.define(release), case.native(release, source="lab")):
         answer = asking.resolve([question])[question]
         if isinstance(answer, Answer) and answer.status in DEATHS:
@@ -201,7 +208,8 @@ class Hunted:
     def exit_code(self) -> int:
         if self.fresh or self.confidential:
             return 1
-        return 3 if self.state.unasked or not self.state.counts.get("documents") else 0
+        counts = self.state.counts
+        return 3 if self.state.unasked or counts.get("findings beyond") or not counts.get("documents") else 0
 
 
 def hunt(order: Order, *, minimise: bool = True, progress: Callable[[str], Progress]) -> Hunted:

@@ -348,12 +348,14 @@ def traced(trace: Trace) -> dict[str, object]:
 
 
 def identity(order: Order, found: Columns, rules: Rules) -> str:
-    """Which hunt this is: the order, the labs, the rules."""
+    """Which hunt this is: the order and where its confidential finds go, the labs, the rules."""
     labs = sorted(
         f"{name} {lab.fingerprint()}" for (name, _), lab in found.labs.items() if not isinstance(lab, NotHere)
     )
     shares = [(s.kind, s.driver, s.share) for s in rules.shares]
-    body = [order.count, order.seed, order.kinds, order.drivers, found.names, labs, shares, rules.chunk]
+    known = [(k.signature.pattern, k.around, k.kinds) for k in rules.known]
+    aside = str(order.private.resolve()) if order.private else ""
+    body = [order.count, order.seed, order.kinds, order.drivers, found.names, labs, shares, rules.chunk, known, aside]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:20]
 
 

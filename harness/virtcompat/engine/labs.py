@@ -52,6 +52,10 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
         raise UsageError(f"'{name}' cannot be a release's name", remedy)
     kind, how = _over_ssh(how) if kind == "command" else (kind, how)
     file = paths.config_dir() / "releases" / f"{name}.toml"
+    try:
+        shlex.split(how.get("host", ""))
+    except ValueError as error:
+        raise UsageError(f"{name}: {how['host']!r} is no command line: {error}", "close its quotes") from error
     lab = open_lab(releases.Release(name, lab={"kind": kind, **how}))
     if isinstance(lab, NotHere):
         raise UsageError(f"{name}: {lab.reason}", lab.remedy)
@@ -66,7 +70,10 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
 
 def _over_ssh(how: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     """A command that is ssh is another host: the sandbox that a command runs in has no network."""
-    words = shlex.split(how.get("prefix", ""))
+    try:
+        words = shlex.split(how.get("prefix", ""))
+    except ValueError as error:
+        raise UsageError(f"{how['prefix']!r} is no command line: {error}", "close its quotes") from error
     if not words or Path(words[0]).name != "ssh":
         return "command", how
     return "ssh", {**{k: v for k, v in how.items() if k != "prefix"}, "host": shlex.join(words[1:])}

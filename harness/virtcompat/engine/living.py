@@ -88,7 +88,11 @@ def read(source: Path) -> Written:
     """A life from a file. BadData where a line is none of a life's."""
     names: dict[str, str] = {}
     steps = []
-    for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadData(source, "not UTF-8", "write steps as 'virt-compat life' prints them") from error
+    for number, line in enumerate(lines, 1):
         line = line.partition("#")[0].strip()
         word, _, rest = line.partition(":")
         try:

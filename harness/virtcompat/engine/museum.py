@@ -103,6 +103,14 @@ def exhibit(piece: Piece, stage: Stage = lambda title: lambda done, of: None, *,
     """Judge one piece, or find what came of it before under the same tool, labs and records."""
     found = with_faults(piece)
     made = [lab for each in found.labs.values() if (lab := faults.core(each)) is not None]
+    try:
+        return _exhibited(piece, found, made, stage, again=again)
+    finally:
+        for lab in made:
+            faults.tidy(lab)
+
+
+def _exhibited(piece: Piece, found: Columns, made: Sequence[FaultedLab], stage: Stage, *, again: bool) -> Result:
     kept = _kept(piece, found)
     if kept.exists() and not again:
         return _read(kept)
@@ -113,8 +121,6 @@ def exhibit(piece: Piece, stage: Stage = lambda title: lambda done, of: None, *,
     with faults.busy(piece.faults):
         judgement = gate.judge(request, stage, found)
     result = _result(piece, found, judgement, _idle(piece, made))
-    for lab in made:
-        faults.tidy(lab)
     if result.word != "unasked":
         _write(kept, result)
     return result

@@ -259,7 +259,9 @@ def _steps(case: Case, key: CellKey, via: str) -> Steps:
 def _hop(case: Case, old: str, via: str, new: str) -> Steps:
     """Over a release between or at once: the same, where each of them takes what it is handed."""
     written = yield case.define(old)
-    if isinstance(written, NotHere) or not (before := written.form(case.best)):
+    if isinstance(written, NotHere):
+        return case.not_here(written)
+    if not (before := written.form(case.best)):
         return case.not_applicable("the old release does not accept it")
     middle = yield case.define(via, before)
     direct = yield case.define(new, before)
@@ -277,7 +279,9 @@ def _hop(case: Case, old: str, via: str, new: str) -> Steps:
 
 def _says_why(case: Case, release: str) -> Steps:
     said = yield case.define(release)
-    if isinstance(said, NotHere) or said.status != "refused" or said.code < 0:
+    if isinstance(said, NotHere):
+        return case.not_here(said)
+    if said.status != "refused" or said.code < 0:
         return case.not_applicable("nothing is refused by libvirt")
     if said.code and not NO_WORDS.search(said.message):
         return case.verdict([])

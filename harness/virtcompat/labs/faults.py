@@ -201,6 +201,9 @@ def faulted(lab: Lab, name: str, faults: Sequence[Fault], flavour: str = "") -> 
     """A lab with these faults, under another name; of a Xen host the lab that it stands beside (see :func:`beside`)."""
     lab = lab.inner if isinstance(lab, XenLab) else lab
     body = [lab.fingerprint(), [f.digest() for f in faults], hashlib.sha256(FILTER.read_bytes()).hexdigest()]
+    # A mark says that a rule took effect on the probe as it is: of another probe it says nothing.
+    named = {f.what.get("probe", "libvirt_probe") for f in faults if f.kind in TALK}
+    body += sorted([name, of] for of, name in _programs().items() if name in named)
     digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     bench = Bench(lab, flavour, paths.cache_dir() / "faults" / digest[:20])
     for fault in faults:
@@ -258,8 +261,12 @@ def _elsewhere(lab: Lab, folder: Path) -> tuple[str, str]:
     root, copy = root_of(lab), folder / "elsewhere"
     if not copy.exists():
         aside = folder / f".elsewhere.{os.getpid()}"
-        shutil.copytree(root, aside, symlinks=True, ignore_dangling_symlinks=True, ignore=_devices)
-        aside.rename(copy)
+        try:
+            shutil.copytree(root, aside, symlinks=True, ignore_dangling_symlinks=True, ignore=_devices)
+            aside.rename(copy)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
     return f"{root}/", f"{copy}/"
 
 

@@ -32,7 +32,7 @@ class Entry:
     of difference, as seen going from old to new. old, new: regular expressions that the values must match.
     either_way: also explains the mirror image (added for removed) when the pair is crossed backwards.
     same_release: explains what one release does by itself (round trip), from ``since`` on, and between two such;
-    until: the first version that does so no more, empty where all do.
+    until: the first version that does so no more (the older of two is meant), empty where all do.
     """
 
     id: str
@@ -78,6 +78,8 @@ def entries() -> tuple[Entry, ...]:
 def _read(file: Path) -> Entry:
     table = tables.read(file)
     tables.check_keys(file, table, KEYS, REQUIRED)
+    if "until" in table and not table.get("same_release"):
+        raise BadData(file, "'until' without 'same_release'", "it ends that alone", tables.line_of(file, "until"))
     try:
         return Entry(
             id=file.stem,

@@ -176,6 +176,8 @@ def _fault(file: Path, table: tables.Table) -> Fault:
     kind = _one_of(file, "kind", table.get("kind", ""), list(FAULTS))
     required, keys = FAULTS[kind]
     tables.check_keys(file, rest, keys, tuple(keys)[:required])
+    if any(not (isinstance(pair, list) and len(pair) == 2) for pair in table.get("edits", ())):
+        raise BadData(file, "'edits' must be pairs: [pattern, replacement]", "correct it", at)
     for key, value in rest.items():
         for pattern in _patterns(key, value, kind):
             try:

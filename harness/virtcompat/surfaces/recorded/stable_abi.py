@@ -20,6 +20,8 @@ from virtcompat.surfaces.alterations import DEFINITION, SHELF, Alteration, alter
 
 #: How the check words a refusal. libvirt gives others for what it accepts from nobody.
 CHECKED = re.compile(r"^(unsupported configuration: )?(Target |(State|Size) of .* differs|SMM TSEG differs)")
+#: What becomes of a daemon that does not answer.
+DEATHS = ("crashed", "hung")
 PASSES, REFUSED, NOBODY = "passes", "refused", "accepted from nobody"
 
 
@@ -63,10 +65,14 @@ def judged(old: Mapping[str, str], new: Mapping[str, str], back: bool) -> Iterat
     for path in sorted(old.keys() & new.keys()):
         was, now = (facts[path].partition(": ")[0] for facts in (old, new))
         if was != now:
-            yield Finding(path, Change.CHANGED, _tier(was, now), old[path], new[path], "libvirt")
+            # An image's own definition, unaltered, is to be taken whatever the words.
+            own = was == PASSES and path.rpartition("/")[2] in ("(unaltered)", "(as written)")
+            yield Finding(path, Change.CHANGED, Tier.BREAK if own else _tier(was, now), old[path], new[path], "libvirt")
 
 
 def _tier(was: str, now: str) -> Tier:
+    if now in DEATHS:
+        return Tier.BREAK
     if NOBODY in (was, now):
         # What one of them does not know at all; whether a document is still accepted other checks say.
         return Tier.ADDITION if was == NOBODY else Tier.RISK
