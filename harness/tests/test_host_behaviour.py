@@ -524,7 +524,7 @@ def test_a_kill_in_the_middle_leaves_nothing(
         assert len(ours) > 3
     finally:
         run.send_signal(number)
-        run.wait(20)
+        run.wait(90)
         for pipe in (run.stdin, run.stdout):
             if pipe:
                 pipe.close()

@@ -116,6 +116,7 @@ def _in(path: str, case: str) -> bool:
 
 #: What wants more of the machine than a user namespace: real root, control groups of version 1.
 PRIVILEGED = ("containers", "host-behaviour")
+SLOW = (*PRIVILEGED, "guest-abi")
 
 
 @pytest.mark.lab
@@ -126,7 +127,7 @@ def test_a_lab_is_read_as_it_was_recorded(name: str, release: str) -> None:
     surface = SURFACES[name]
     if surface.flavour in drivers.OPTIONAL and not os.environ.get("VIRT_COMPAT_XEN"):
         pytest.skip("boots a Xen host: tox -e xen")
-    if name in PRIVILEGED and release != "debian-14":
+    if name in SLOW and release != "debian-14":
         pytest.skip("takes most of a minute: one release here, others in its own tests")
     lab = standing(f"{release}-{surface.flavour}" if surface.flavour else release)
     provenance = golden.provenance(release)
