@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,18 @@ def moved(argv: Sequence[str], at: str) -> list[str]:
     return found
 
 
+def addresses() -> tuple[str, str]:
+    """This machine's address and the host's: a network of RFC 2544's that no other host here has (two of them run at once)."""
+    said = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, check=True).stdout
+    nets = list(ip_network("198.18.0.0/15").subnets(new_prefix=30))
+    first = os.getpid() % len(nets)
+    for net in nets[first:] + nets[:first]:
+        here, there = map(str, net.hosts())
+        if f" {here}/" not in said:
+            return here, there
+    pytest.skip("no network is free for another host: ip addr")
+
+
 @contextmanager
 def running(lab: Lab, folder: Path) -> Iterator[str]:
     """A host with a lab's root; yields the words that ssh takes to go there. Skipped where this machine cannot have one."""
@@ -92,8 +105,7 @@ def running(lab: Lab, folder: Path) -> Iterator[str]:
     if os.geteuid() != 0 or maps is None:
         pytest.skip("needs root with 65536 users: run as root")
     libraries, program = sshd(folder)
-    number = os.getpid() % 60 * 4
-    here, there, link = f"198.51.100.{number + 1}", f"198.51.100.{number + 2}", f"vcfar{os.getpid() % 100000}"
+    (here, there), link = addresses(), f"vcfar{os.getpid() % 100000}"
     _write(folder, there, program)
     argv = hosts.command(lab, mapped=False)
     argv = argv[: argv.index("--clearenv")]

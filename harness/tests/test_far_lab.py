@@ -229,6 +229,14 @@ with far_host.running(open_lab(releases.find("debian-13-sys")), Path(sys.argv[2]
 
 
 @pytest.mark.lab
+def test_a_second_host_has_addresses_of_its_own(far: Far) -> None:
+    """Of the same process even: its number alone does not tell two hosts apart."""
+    here, there = far_host.addresses()
+    assert f"HostName {there}\n" not in (far.folder / "ssh.conf").read_text()
+    assert here != there
+
+
+@pytest.mark.lab
 @pytest.mark.usefixtures("far")
 def test_a_host_is_gone_with_its_killed_maker(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOST, str(Path(__file__).parent), str(tmp_path)]
