@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import DOCUMENT
-from virtcompat import drivers
+from virtcompat import documents, drivers
 from virtcompat.engine import run
 from virtcompat.engine.columns import Columns
 from virtcompat.labs import Lab, session
@@ -157,6 +157,24 @@ def test_a_driver_that_does_not_open_says_nothing_about_its_files(lab: Lab) -> N
     with Prober() as prober:
         prober.ask([Asked(q, lab, setup) for q in questions], lambda q, a: answers.__setitem__(q, a))
     assert {a.status for a in answers.values()} == {"no-connection"}
+
+
+def test_two_pools_in_one_place_are_loaded_one_after_the_other(lab: Lab) -> None:
+    """Of two that share a place a driver keeps the first: asked together the second would look lost."""
+    questions = []
+    for name in ("one", "two"):
+        given = (
+            f"<pool type='disk'><source><device path='/dev/vda'/></source><target><path>/{name}</path></target></pool>"
+        )
+        text, _ = documents.pin(given)
+        root = documents.parse(text)
+        own = {"name": root.findtext("name") or "", "uuid": root.findtext("uuid") or ""}
+        questions.append(Question("debian-12", "storage", "storagepool", "load", text, **own))
+    setup = drivers.every()["storage"].kinds["storagepool"]
+    answers: dict[Question, Answer] = {}
+    with Prober() as prober:
+        prober.ask([Asked(q, lab, setup) for q in questions], lambda q, a: answers.__setitem__(q, a))
+    assert {a.status for a in answers.values()} == {"accepted"}
 
 
 def test_no_system_daemon_is_started_on_a_live_host() -> None:

@@ -23,6 +23,10 @@ ROOTS = {
 #: Roots whose object has a <uuid> and a <name> of its own as an element.
 WITH_UUID = frozenset(("domain", "network", "pool", "secret", "filter", "networkport"))
 WITH_NAME = frozenset(("domain", "network", "pool", "volume", "domainsnapshot", "domaincheckpoint"))
+#: Modes of forwarding in which a network has no bridge of libvirt's own: none is given an address, and one is refused.
+UNBRIDGED = ("bridge", "private", "vepa", "passthrough", "hostdev")
+#: Type of a virtual port of a guest's interface -> what libvirt draws for it.
+PORTS = {"": ("instanceid", "interfaceid"), "802.1Qbg": ("instanceid",), "openvswitch": ("interfaceid",)}
 KIND_OF_ROOT = {root: kind for kind, root in ROOTS.items()}
 
 
@@ -116,7 +120,7 @@ def pin(text: str, machines: Mapping[str, str] | None = None) -> tuple[str, str]
     """A document of somebody else's with name and UUID made unique and whatever libvirt would draw at random fixed.
 
     machines: alias of a machine type -> the versioned type to write in its place, ``""`` for none at all; an
-    alias means another machine to every release, which would drown every other difference.
+    alias means another machine to every release, which would drown every other difference. Only guests of type hvm have one.
 
     Returns the text and the digest of what was pinned *from*; two documents that differ only in comments,
     indentation, name or UUID have the same digest.
@@ -132,7 +136,8 @@ def pin(text: str, machines: Mapping[str, str] | None = None) -> tuple[str, str]
         _put_first(root, "name", f"vc{digest[:12]}")
     _fix_random(root, digest)
     kind = root.find("os/type")
-    if root.tag == "domain" and kind is not None and kind.get("arch", "x86_64") in ("x86_64", "i686"):
+    hvm = kind is not None and kind.text == "hvm"
+    if root.tag == "domain" and kind is not None and hvm and kind.get("arch", "x86_64") in ("x86_64", "i686"):
         versioned = (machines or {}).get(kind.get("machine", ""))
         if versioned:
             kind.set("machine", versioned)
@@ -149,15 +154,35 @@ def _blank_identity(root: etree._Element) -> None:
 
 
 def _fix_random(root: etree._Element, digest: str) -> None:
-    """Write what libvirt would otherwise draw anew at each definition."""
-    genid = root.find("genid")
-    if genid is not None and not genid.text:
-        genid.text = str(uuid.UUID(digest[32:64], version=4))
-    for number, interface in enumerate(root.iterfind("devices/interface")):
+    """Write what libvirt would otherwise draw anew at each definition, also for the guest in a snapshot or checkpoint."""
+    drawn = str(uuid.UUID(digest[32:64], version=4))
+    for genid in root.iter("genid"):
+        genid.text = genid.text or drawn
+    for number, interface in enumerate(root.iterfind(".//devices/interface")):
         if interface.find("mac") is None:
             interface.insert(0, etree.Element("mac", address=mac_of(digest, number)))
-    if root.tag == "network" and root.find("mac") is None:
+        for port in interface.iterfind("virtualport"):
+            _fix_port(port, drawn)
+    if root.tag == "networkport":
+        # Of a network's port only this type's is drawn; the others' are demanded.
+        for port in root.iterfind("virtualport[@type='openvswitch']"):
+            _fix_port(port, drawn)
+    forward = root.find("forward")
+    bridged = forward is None or forward.get("mode", "nat") not in UNBRIDGED
+    if root.tag == "network" and bridged and root.find("mac") is None:
         root.append(etree.Element("mac", address=mac_of(digest, 255)))
+
+
+def _fix_port(port: etree._Element, drawn: str) -> None:
+    """Write the identities that libvirt draws for this type of virtual port where there are none."""
+    missing = [a for a in PORTS.get(port.get("type", ""), ()) if all(p.get(a) is None for p in port.iter("parameters"))]
+    if not missing:
+        return
+    parameters = port.find("parameters")
+    if parameters is None:
+        parameters = etree.SubElement(port, "parameters")
+    for attribute in missing:
+        parameters.set(attribute, drawn)
 
 
 def _put_first(root: etree._Element, tag: str, text: str) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from virtcompat import checks, documents, drivers, surfaces
+from virtcompat import checks, drivers, surfaces
 from virtcompat.engine import columns, covering_schemas, evidence
 from virtcompat.engine import run as engine
-from virtcompat.engine.answers import Answered, Answers
+from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.corpora import takers
 from virtcompat.engine.evidence import Evidence
@@ -45,7 +45,6 @@ from virtcompat.store.covering import About, Corpus, Document
 
 CHECKS = ("upgrade-redefine", "upgrade-disk", "downgrade")
 INCLUSION = "inclusion"
-PURPOSE = "Every document that an older grammar allows is allowed by the newer one"
 #: What stands in a ledger entry's ``checks`` where only generated documents show the difference.
 AXIS = "covering"
 #: Two starts of a driver with 200 files each.
@@ -68,17 +67,6 @@ class Replaying(Answers):
         self.corpora = {name: store.read(name, kind) for name in self.columns.names}
         self.documents = {name: {d.case: d for d in c.documents} for name, c in self.corpora.items() if c}
 
-    def resolve(self, questions: Iterable[Question]) -> Answered:
-        """Pools that a driver takes for one and the same are loaded apart: of two such it keeps the first."""
-        loads: list[Question] = []
-        others: list[Question] = []
-        for question in questions:
-            (loads if question.op == "load" and question.kind == "storagepool" else others).append(question)
-        answered = Answers.resolve(self, others)
-        for batch in _apart(loads):
-            answered |= Answers.resolve(self, batch)
-        return answered
-
     def _without_lab(self, question: Question) -> Answer | NotHere | None:
         if question.op == "define" and question.recorded:
             document = self.documents.get(question.release, {}).get(question.recorded)
@@ -89,33 +77,6 @@ class Replaying(Answers):
                     self.replayed += 1
                     return answer
         return Answers._without_lab(self, question)
-
-
-def _places(text: str) -> set[tuple[str, str]]:
-    """What a pool has its volumes from and where it has them: two that share one of these are one to the driver."""
-    root = documents.parse(text)
-    found = {(tag, each.findtext(".") or "") for tag in ("source/name", "target/path") for each in root.iterfind(tag)}
-    for tag in ("device", "dir", "host", "adapter"):
-        found |= {(tag, repr(sorted(each.items()))) for each in root.iterfind(f"source/{tag}")}
-    return found
-
-
-def _apart(loads: Sequence[Question]) -> Iterator[list[Question]]:
-    """Split into batches in which no two pools of one release share a place."""
-    waiting = list(loads)
-    while waiting:
-        taken: set[tuple[str, tuple[str, str]]] = set()
-        batch: list[Question] = []
-        later: list[Question] = []
-        for question in waiting:
-            own = {(question.release, place) for place in _places(question.text)}
-            if own & taken:
-                later.append(question)
-            else:
-                taken |= own
-                batch.append(question)
-        yield batch
-        waiting = later
 
 
 @contextmanager

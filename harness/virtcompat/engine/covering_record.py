@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from lxml import etree
 
 from virtcompat import documents, drivers, generate, surfaces
 from virtcompat.engine import columns, corpora, generating
@@ -25,10 +22,6 @@ from virtcompat.store.covering import Corpus, Document
 CHUNK = 400
 #: How far a document's name is its digest's.
 DIGITS = 10
-#: Modes of forwarding in which a network has no bridge of libvirt's own.
-UNBRIDGED = ("bridge", "private", "vepa", "passthrough", "hostdev")
-#: Type of a virtual port of a guest's interface -> what libvirt draws for it.
-PORTS = {"": ("instanceid", "interfaceid"), "802.1Qbg": ("instanceid",), "openvswitch": ("interfaceid",)}
 Progress = Callable[[int, int], None]
 
 
@@ -77,7 +70,7 @@ def _planted(name: str, kind: str) -> Corpus:
     seen: Counter[str] = Counter()
     covered: set[generate.Branch] = set()
     for word, each in _made(garden):
-        given, digest = _pinned(each, machines)
+        given, digest = documents.pin(each.text, machines)
         taken = generate.taken(each.tree)
         if seen[digest] and taken <= covered:
             continue
@@ -101,56 +94,6 @@ def _made(garden: Garden) -> Iterator[tuple[str, Generated]]:
         yield "plain", each
     for each in garden.covering(based=True):
         yield "base" if each.name.startswith("base") else "based", each
-
-
-def _pinned(each: Generated, machines: dict[str, str]) -> tuple[str, str]:
-    """A document with its name, its UUID and what is drawn at random pinned, and its digest without these."""
-    own = documents.parse(each.text)
-    # A machine is written only where there may be one: the grammar knows none for exe, linux or uml.
-    hvm = own.findtext("os/type") in (None, "hvm")
-    given, digest = documents.pin(each.text, machines if hvm else {})
-    root = documents.parse(given)
-    settled = _settle(root, digest)
-    mac, forward = root.find("mac"), root.find("forward")
-    bridged = root.tag != "network" or forward is None or forward.get("mode", "nat") not in UNBRIDGED
-    if not bridged and mac is not None and own.find("mac") is None:
-        # libvirt draws no address for a bridge that it does not make, and refuses one.
-        root.remove(mac)
-        settled = True
-    return (etree.tostring(root, encoding="unicode", pretty_print=True) if settled else given), digest
-
-
-def _settle(root: etree._Element, digest: str) -> bool:
-    """Write what a release would draw for the guest in a snapshot or checkpoint, and for virtual ports; whether that was anything."""
-    drawn = str(uuid.UUID(digest[-32:], version=4))
-    found = False
-    for genid in root.iter("genid"):
-        if not genid.text:
-            genid.text, found = drawn, True
-    for number, interface in enumerate(root.iterfind(".//devices/interface")):
-        if interface.find("mac") is None:
-            interface.insert(0, etree.Element("mac", address=documents.mac_of(digest, number)))
-            found = True
-        for port in interface.iterfind("virtualport"):
-            found = _settle_port(port, drawn) or found
-    if root.tag == "networkport":
-        # Of a network's port only this type's is drawn; the others' are demanded.
-        for port in root.iterfind("virtualport[@type='openvswitch']"):
-            found = _settle_port(port, drawn) or found
-    return found
-
-
-def _settle_port(port: etree._Element, drawn: str) -> bool:
-    """Write the identities that libvirt draws for this type of virtual port where there are none."""
-    missing = [a for a in PORTS.get(port.get("type", ""), ()) if all(p.get(a) is None for p in port.iter("parameters"))]
-    if not missing:
-        return False
-    parameters = port.find("parameters")
-    if parameters is None:
-        parameters = etree.SubElement(port, "parameters")
-    for attribute in missing:
-        parameters.set(attribute, drawn)
-    return True
 
 
 def _asked(corpus: Corpus, found: Columns, progress: Callable[[int], None]) -> Corpus:

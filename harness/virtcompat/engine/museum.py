@@ -101,29 +101,29 @@ def with_faults(piece: Piece) -> Columns:
 
 def exhibit(piece: Piece, stage: Stage = lambda title: lambda done, of: None, *, again: bool = False) -> Result:
     """Judge one piece, or find what came of it before under the same tool, labs and records."""
+    kept = _kept(piece)
+    if kept.exists() and not again:
+        return _read(kept)
     found = with_faults(piece)
     made = [lab for each in found.labs.values() if (lab := faults.core(each)) is not None]
     try:
-        return _exhibited(piece, found, made, stage, again=again)
+        result = _exhibited(piece, found, made, stage)
     finally:
         for lab in made:
             faults.tidy(lab)
+    if result.word != "unasked":
+        _write(kept, result)
+    return result
 
 
-def _exhibited(piece: Piece, found: Columns, made: Sequence[FaultedLab], stage: Stage, *, again: bool) -> Result:
-    kept = _kept(piece, found)
-    if kept.exists() and not again:
-        return _read(kept)
+def _exhibited(piece: Piece, found: Columns, made: Sequence[FaultedLab], stage: Stage) -> Result:
     tier = {Expected.HARMLESS: Tier.RISK, Expected.SILENT: Tier.ADDITION}.get(piece.expected, piece.tier)
     request = Request(
         (piece.release,), CANDIDATE, piece.drivers, piece.surfaces, piece.checks, piece.cases, tier, minimise=False
     )
     with faults.busy(piece.faults):
         judgement = gate.judge(request, stage, found)
-    result = _result(piece, found, judgement, _idle(piece, made))
-    if result.word != "unasked":
-        _write(kept, result)
-    return result
+    return _result(piece, found, judgement, _idle(piece, made))
 
 
 def _idle(piece: Piece, made: Sequence[FaultedLab]) -> bool:
@@ -172,11 +172,14 @@ def _seen(item: Item) -> Seen:
     return Seen(_by(item.key), cell, f.tier.label, f.path, f.change.value, was, now, len(item.cases), item.cases[0])
 
 
-def _kept(piece: Piece, found: Columns) -> Path:
-    """Where the result is kept: under what it follows from (the piece, the tool, the labs, the records)."""
-    memory = Memory(found)
+def _kept(piece: Piece) -> Path:
+    """Where the result is kept: under what it follows from (the piece, the tool, the release's labs and records).
+
+    The candidate's labs follow from these.
+    """
+    memory = Memory(columns_module.find((piece.release,)))
     memory.kept.close()
-    body = [piece.digest(), memory.kept.tool, memory.side(piece.release), memory.side(CANDIDATE)]
+    body = [piece.digest(), memory.kept.tool, memory.side(piece.release)]
     digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     return paths.cache_dir() / "museum" / f"{piece.name}-{digest[:20]}.json"
 

@@ -14,8 +14,8 @@ from virtcompat.store import fixtures, releases
 from virtcompat.store.releases import Release
 
 DRIVER = "xen"
-#: What libvirt converts from and to; it writes the old format, of xm, no longer in the way it reads it.
-TO, FROM = ("xen-xl",), ("xen-xl", "xen-xm")
+#: What libvirt converts to; it writes the old format, of xm, no longer in the way it reads it.
+TO = ("xen-xl",)
 #: A guest that starts on every host: kernel and initial file system are in its image (probes/xen_build.py).
 GUEST = """<domain type='xen'>
   <name>{name}</name>

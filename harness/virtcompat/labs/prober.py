@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from virtcompat import documents
 from virtcompat.errors import LabError
 from virtcompat.labs import Lab, stages
 from virtcompat.labs.session import OpenFailed, Reply, Session, Start
@@ -69,9 +70,6 @@ class Prober:
 
     def _define(self, group: Sequence[Asked], store: Store) -> None:
         lab, setup = group[0].lab, group[0].setup
-        if stages.alone(setup.stage):
-            self._define_alone(group, store)
-            return
         key = (lab.fingerprint(), setup.uri)
         if key not in self.sessions:
             self.sessions[key] = Session(starting(lab, setup, {}))
@@ -79,18 +77,6 @@ class Prober:
         requests = [requested(a, "define") for a in group]  # native is a define with another form
         for at, reply in _replies(session, requests):
             store(group[at].question, Answer.from_dict(reply))
-            if self.stopped:
-                return
-
-    def _define_alone(self, group: Sequence[Asked], store: Store) -> None:
-        """Each question in a sandbox of its own: what one leaves on its stage would answer the next."""
-        for asked in group:
-            session = Session(starting(asked.lab, asked.setup, {}))
-            try:
-                for _, reply in _replies(session, [requested(asked, "define")]):
-                    store(asked.question, Answer.from_dict(reply))
-            finally:
-                session.close()
             if self.stopped:
                 return
 
@@ -171,7 +157,7 @@ def _files(asked: Asked) -> dict[str, str]:
 
 
 def _without_clashes(group: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """Split into batches in which every file, name and UUID is there once."""
+    """Split into batches in which every file, name and UUID is there once, and every bridge and place of a pool."""
     waiting = list(group)
     while waiting:
         taken: set[str] = set()
@@ -180,6 +166,7 @@ def _without_clashes(group: Sequence[Asked]) -> Iterator[list[Asked]]:
         for asked in waiting:
             own = {asked.question.name, asked.question.uuid or asked.question.name}
             own |= set(re.findall(r"<bridge name=['\"]([^'\"]+)", asked.question.text))
+            own |= _places(asked.question) if asked.question.kind == "storagepool" else set()
             if len(batch) >= LOAD_BATCH or own & taken:
                 later.append(asked)
             else:
@@ -187,6 +174,18 @@ def _without_clashes(group: Sequence[Asked]) -> Iterator[list[Asked]]:
                 batch.append(asked)
         yield batch
         waiting = later
+
+
+def _places(question: Question) -> set[str]:
+    """What a pool has its volumes from and where it has them: of two pools that share one of these a driver keeps the first."""
+    try:
+        root = documents.parse(question.text)
+    except documents.NotWellFormed:
+        return set()
+    found = {f"{tag} {each.text or ''}" for tag in ("source/name", "target/path") for each in root.iterfind(tag)}
+    for tag in ("device", "dir", "host", "adapter"):
+        found |= {f"{tag} {sorted(each.items())}" for each in root.iterfind(f"source/{tag}")}
+    return found
 
 
 def facts(lab: Lab, setup: Setup, what: str) -> Reply:

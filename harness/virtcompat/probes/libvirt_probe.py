@@ -74,7 +74,7 @@ def undefine_domain(domain):
             return domain.undefineFlags(flags)
         except libvirt.libvirtError as error:
             # An older release refuses the flags that it does not know: drop the newest.
-            if error.get_error_code() == libvirt.VIR_ERR_INVALID_ARG and flags > 1:
+            if error.get_error_code() == libvirt.VIR_ERR_INVALID_ARG and flags:
                 flags &= ~(1 << (flags.bit_length() - 1))
                 continue
             raise
@@ -277,7 +277,8 @@ def answer_define(question):
     define, _, _, remove = KINDS[kind]
     try:
         item = define(question["xml"], context)
-    except (libvirt.libvirtError, UnicodeError, LookupError) as error:
+    except (libvirt.libvirtError, UnicodeError, SystemError, LookupError) as error:
+        # A binding that cannot decode what an error says raises SystemError: it was refused, in words that are no text.
         return dict(status="refused", **failure(error))
     forms = {form: text_of(kind, item, form, question.get("disk", "")) for form in question["forms"]}
     if forms.get("disk", {}).get("error", {}).get("code") == NO_FILE:

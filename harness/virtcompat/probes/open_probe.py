@@ -1,11 +1,13 @@
-"""The driver census: a program that opens every libvirt driver of a lab once, each in a process of its own.
+"""A lab's drivers opened: each once, in a process of its own, or one that reads configurations in its hypervisor's format.
 
 It is fed to the lab's own Python (3.9 or newer, standard library and libvirt-python only) and speaks JSON lines. Nothing
 imports it.
 
-``open``    daemon (start the lab's own libvirtd first) -> ``opened``
-``census``  uris {name: uri}, limit (s) -> ``accepted`` with ``answers``: {name: {status, code, domain, message, type}}
-            status is opened, refused, crashed or hung; type is what the connection calls its driver
+``open``     daemon (start the lab's own libvirtd first), files {path: text} -> ``opened``
+``census``   uris {name: uri}, limit (s) -> ``accepted`` with ``answers``: {name: {status, code, domain, message, type}}
+             status is opened, refused, crashed or hung; type is what the connection calls its driver
+``convert``  uri, format, texts {name: text} -> ``accepted`` with ``answers``: {name: {xml, back} or {code, message}};
+             back is what writing the document in the format again gives, or {code, message}
 """
 
 import json
@@ -15,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import libvirt
@@ -92,7 +95,39 @@ def census(request):
     }
 
 
-OPS = {"open": start, "census": census}
+def words(error):
+    return {"code": error.get_error_code(), "message": error.get_error_message() or ""}
+
+
+def converted(connection, form, text):
+    try:
+        xml = connection.domainXMLFromNative(form, text, 0)
+    except libvirt.libvirtError as error:
+        return words(error)
+    try:
+        return {"xml": xml, "back": connection.domainXMLToNative(form, xml, 0)}
+    except libvirt.libvirtError as error:
+        return {"xml": xml, "back": words(error)}
+
+
+def run_events():
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def convert(request):
+    libvirt.virEventRegisterDefaultImpl()  # an embedded driver wants one
+    threading.Thread(target=run_events, daemon=True).start()
+    libvirt.registerErrorHandler(lambda context, error: None, None)
+    try:
+        connection = libvirt.open(request["uri"])
+    except libvirt.libvirtError as error:
+        return {"status": "absent", "message": error.get_error_message() or "the driver does not open"}
+    answers = {name: converted(connection, request["format"], text) for name, text in sorted(request["texts"].items())}
+    return {"status": "accepted", "answers": answers}
+
+
+OPS = {"open": start, "census": census, "convert": convert}
 
 
 def main():

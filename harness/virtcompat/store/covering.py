@@ -64,7 +64,7 @@ class About:
     taken: int
     documents: int
     statuses: Mapping[str, Mapping[str, int]]
-    deaths: Sequence[tuple[str, str, str, str]]
+    deaths: tuple[tuple[str, str, str, str], ...]
     size: int = 0
 
 
@@ -96,7 +96,7 @@ class Corpus:
                     deaths.append((driver, document.case, document.what, answer.status))
         number = len(self.documents)
         told = {driver: dict(sorted(counts.items())) for driver, counts in statuses.items()}
-        return About(self.release, self.kind, self.branches, self.taken, number, told, deaths)
+        return About(self.release, self.kind, self.branches, self.taken, number, told, tuple(deaths))
 
 
 def file_of(release: str, kind: str) -> Path:

@@ -23,14 +23,12 @@ TRANSCRIPT = "/run/virt-compat/transcript"
 
 
 class Stage(Protocol):
-    """A stand-in on its stage. alone: what one question leaves there would answer the next: one process a question."""
+    """A stand-in on its stage."""
 
     @property
     def name(self) -> str: ...
     @property
     def summary(self) -> str: ...
-    @property
-    def alone(self) -> bool: ...
     def command(self, lab: Lab) -> list[str] | NotHere: ...
     def digest(self) -> str: ...
 
@@ -49,7 +47,6 @@ class StandIn:
     arguments: tuple[str, ...] = ()
     program: str = ""
     root: bool = False
-    alone: bool = False
     folder: str = ""
 
     @property
@@ -71,7 +68,7 @@ class StandIn:
 
     def digest(self) -> str:
         """Digest of all that the stand-in is: another one may be answered otherwise."""
-        body = hashlib.sha256(repr((self.name, self.arguments, self.program, self.root, self.alone)).encode())
+        body = hashlib.sha256(repr((self.name, self.arguments, self.program, self.root)).encode())
         for file in sorted(f for f in self.files.rglob("*") if f.is_file() and f.suffix != ".pyc"):
             body.update(f"{file.relative_to(self.files)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
         return body.hexdigest()
@@ -89,7 +86,3 @@ def command(lab: Lab, stage: str = "", *, daemon: bool = False) -> list[str] | N
 def digest(stage: str) -> str:
     """Digest of a stage, empty for none."""
     return every()[stage].digest() if stage else ""
-
-
-def alone(stage: str) -> bool:
-    return bool(stage) and every()[stage].alone

@@ -11,6 +11,4 @@ STAGE = StandIn(
     program="vsphere.py",
     # An address is added to the sandbox's own network.
     root=True,
-    # The driver cannot define what it has defined, and the caller cannot undefine it: each question has its own host.
-    alone=True,
 )

@@ -23,7 +23,7 @@ CONTAINER = "101"
 def converted(visit: Visit, uri: str, form: str, daemon: Mapping[str, str] | None) -> dict[str, str]:
     """The facts of every configuration of a format; Absent where the lab has no such driver."""
     request = {"op": "convert", "uri": uri, "format": form, "texts": fixtures.native(form)}
-    reply = visit.ask("native_probe.py", request, LIMIT, daemon)
+    reply = visit.ask("open_probe.py", request, LIMIT, daemon)
     read = surfaces.every()["domain"].facts
     return {p: v for case, answer in reply["answers"].items() for p, v in told(f"{form}/{case}", answer, read).items()}
 

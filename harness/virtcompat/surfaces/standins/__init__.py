@@ -62,6 +62,11 @@ class Scene:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+def on(name: str, call: str, *args: object) -> Step:
+    """A call on the domain that an earlier step gave."""
+    return Step(name, call, args, on="domain")
+
+
 def told(visit: Visit, stage: str, scenes: Iterable[Scene], plain: Plain = list) -> dict[str, str]:
     """The facts of all scenes of a driver: ``openvz/life/define/outcome = accepted`` and more below each step.
 

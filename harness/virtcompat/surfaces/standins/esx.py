@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtcompat.labs.visit import Visit
-from virtcompat.surfaces.standins import Scene, Step, opening, told
+from virtcompat.surfaces.standins import Scene, Step, on, opening, told
 from virtcompat.surfaces.standins._machines import from_native, vmx
 
 AT = "127.0.0.1:8989"
@@ -38,10 +38,6 @@ SECOND = """<host>
     </DatastoreHostMount></host>
   </object>
 </host>"""
-
-
-def on(name: str, call: str, *args: object) -> Step:
-    return Step(name, call, args, on="domain")
 
 
 LIFE = Scene(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtcompat.labs.visit import Visit
-from virtcompat.surfaces.standins import Scene, Step, opening, told
+from virtcompat.surfaces.standins import Scene, Step, on, opening, told
 
 URI = "openvz:///system"
 FILESYSTEM = """<filesystem type='template'>
@@ -48,10 +48,6 @@ NETIF="ifname=eth0,bridge=vzbr0,mac=00:18:51:C1:05:EE,host_ifname=veth200.0,host
 
 #UUID: 5f1c0de0-0006-4000-8000-000000000200
 """
-
-
-def on(name: str, call: str, *args: object) -> Step:
-    return Step(name, call, args, on="domain")
 
 
 LIFE = Scene(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtcompat.labs.visit import Visit
-from virtcompat.surfaces.standins import Scene, Step, opening, told
+from virtcompat.surfaces.standins import Scene, Step, on, opening, told
 from virtcompat.surfaces.standins._machines import from_native, vmx
 
 URI = "vmwarews:///session"
@@ -19,10 +19,6 @@ GUEST = f"""<domain type='vmware'>
     <graphics type='vnc' port='5901'/>
   </devices>
 </domain>"""
-
-
-def on(name: str, call: str, *args: object) -> Step:
-    return Step(name, call, args, on="domain")
 
 
 def life(name: str, uri: str) -> Scene:
