@@ -22,7 +22,7 @@ from virtcompat.judgement import Item, Judgement, Standing, Unreached, Waiver, f
 from virtcompat.labs import Lab
 from virtcompat.model import CellKey, Change, Column, Finding, Outcome, Tier, Verdict
 from virtcompat.policy import waivers as policy
-from virtcompat.store import paths, waivers
+from virtcompat.store import paths, releases, waivers
 
 pytestmark = pytest.mark.lab
 TODAY = datetime.date(2026, 11, 21)
@@ -302,6 +302,17 @@ def test_a_candidate_that_lies_is_caught_and_one_that_does_not_passes(own: Calla
     witnessed = [i.witness for i in regressions if i.witness]
     assert witnessed
     assert all("<serial>" in w.text and w.text.count("<disk") == 1 for w in witnessed)
+
+
+def test_another_gate_that_starts_meanwhile_changes_no_candidate(own: Callable[[str], str]) -> None:
+    """Both keep theirs in the same file, for the lines that show a break again; each asks its own."""
+    name = own("")
+    mine = releases.find(name)
+    code = "import sys; from virtcompat.engine import gate; gate.adopt('host', {})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert 'kind = "host"' in (paths.config_dir() / "releases/candidate.toml").read_text()
+    assert releases.find(name) == mine
+    assert mine.lab["kind"] == "command"
 
 
 def test_a_break_is_pending_only_where_a_baseline_was_asked(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from virtcompat.engine import xenlab
@@ -51,20 +51,16 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
         remedy = "use lower-case letters, digits, '.', '+' and '-', and no shipped release's name"
         raise UsageError(f"'{name}' cannot be a release's name", remedy)
     kind, how = _over_ssh(how) if kind == "command" else (kind, how)
-    file = paths.config_dir() / "releases" / f"{name}.toml"
     try:
         shlex.split(how.get("host", ""))
     except ValueError as error:
         raise UsageError(f"{name}: {how['host']!r} is no command line: {error}", "close its quotes") from error
-    lab = open_lab(releases.Release(name, lab={"kind": kind, **how}))
+    release = releases.Release(name, lab={"kind": kind, **how})
+    lab = open_lab(release)
     if isinstance(lab, NotHere):
         raise UsageError(f"{name}: {lab.reason}", lab.remedy)
     libvirt, qemu = own_versions(lab)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"name = {json.dumps(name)}", "", "[lab]", f"kind = {json.dumps(kind)}"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in how.items()]
-    lines += ["", "[products]", f"libvirt = {json.dumps(libvirt)}", f"qemu = {json.dumps(qemu)}"]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    releases.keep(replace(release, products={"libvirt": libvirt, "qemu": qemu}))
     return f"{name}: libvirt {libvirt}, QEMU {qemu or 'none'}; now a column of every matrix"
 
 

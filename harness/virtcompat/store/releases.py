@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,6 +73,22 @@ def added() -> list[Release]:
 #: The gate's last candidate that was given as a directory, a command or this machine: asked where it is named, and
 #: a column of nothing else.
 CANDIDATE = "candidate"
+#: This process's own candidate, by directory of configuration: another gate may have put its own into the file since.
+_own: dict[Path, Release] = {}
+
+
+def keep(release: Release) -> None:
+    """Write a release of the user's own, in place of one of its name."""
+    file = paths.config_dir() / "releases" / f"{release.name}.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"name = {json.dumps(release.name)}"]
+    for table, values in (("lab", release.lab), ("products", release.products)):
+        lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    aside.replace(file)
+    if release.name == CANDIDATE:
+        _own[paths.config_dir()] = release
 
 
 def every() -> list[Release]:
@@ -79,7 +97,8 @@ def every() -> list[Release]:
 
 def find(name: str) -> Release:
     """A release by name; ``debian-12-all`` is the flavour ``all`` of ``debian-12``."""
-    for release in shipped() + added():
+    own = [_own[paths.config_dir()]] if name == CANDIDATE and paths.config_dir() in _own else []
+    for release in own + shipped() + added():
         if release.name == name:
             return release
         for flavour, packages in release.flavours.items():
