@@ -259,6 +259,87 @@ def test_a_claim_about_what_does_not_exist_is_wrong(keys: dict[str, Any], words:
         engine.validate(claim(**keys))
 
 
+MINE = """who = "me"
+published = "nowhere"
+[[claim]]
+id = "mine"
+statement = "it survives"
+checks = ["upgrade-redefine"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "known"),
+    [
+        ('drivers = ["vmwrae"]', "no driver 'vmwrae'", "vmware"),
+        ('drivers = ["test"]\nlevel = "commited"', "no stability level 'commited'", "committed, uncommitted"),
+        ('drivers = ["test"]\nfrom = "libvrit >= 7.0"', "no product 'libvrit'", "libvirt, qemu"),
+        ('drivers = "test"', "'drivers' must be a list", 'write drivers = ["…"]'),
+    ],
+)
+def test_a_misspelt_name_in_a_claims_scope_is_bad_data(lines: str, words: str, known: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f"{MINE}{lines}\n", encoding="utf-8")
+    done = run("claims", str(file), VIRT_COMPAT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 2, done.stdout
+    assert f"{file}:3: claim 'mine': {words}" in done.stderr
+    assert known in done.stderr.partition("remedy: ")[2]
+
+
+def said_of(of: Claim, *cells: Seen) -> set[str]:
+    """What is lacking of a claim about a-1 and b-2, as the engine puts it together."""
+    shares = [policy.share(of, seen, known) for seen in cells]
+    lacks = policy.lacks(of, shares, policy.pairs(of, NAMES[:2], PRODUCTS), {}, cells)
+    return {lack.what for lack in (*policy.unmatched(of, cells, known), *lacks)}
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        ({"cases": ["zzz-*"]}, {"cases = 'zzz-*' matches nothing that was asked"}),
+        ({"machines": ["zzz-*"]}, {"machines = 'zzz-*' matches nothing that was asked"}),
+        ({"where": ["/zzz"]}, {"where = '/zzz' matches nothing that was asked"}),
+        ({"level": "private"}, {"nothing that was asked is within its level"}),
+        ({"cases": ["one"], "level": "volatile"}, {"nothing that was asked is within its cases and level"}),
+        (
+            {"cases": ["zzz-*"], "drivers": ["qemu", "uml"]},
+            {"cases = 'zzz-*' matches nothing that was asked", "no cell covers the driver 'uml'"},
+        ),
+        (
+            {"cases": ["one"], "surfaces": ["domain", "network"]},
+            {"no cell covers the surface 'network' within its cases"},
+        ),
+        ({"cases": ["one"]}, set()),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_all_that_is_said_of_what_it_leaves_out(
+    scope: dict[str, Any], words: set[str]
+) -> None:
+    of = claim(**{"checks": ["upgrade-disk"], "drivers": ["qemu"], **scope})
+    assert said_of(of, cell(good("one"), good("odd")), cell(good("net"), kind="network")) == words
+
+
+def test_where_nothing_was_answered_no_pattern_is_blamed() -> None:
+    """A document is a case whoever answers; of an interface nobody knows before a record is read."""
+    key, of = CellKey(STATIC, "c-api", NO_DRIVER, "a-1", "b-2"), claim(checks=[STATIC], cases=["one"])
+    assert said_of(of, Seen(key, frozenset(), [MISSING])) == {"1 answer is missing: no lab b-2"}
+    assert said_of(claim(cases=["gone"]), cell(MISSING)) == {"1 answer is missing: no lab b-2"}
+    unknown = {"1 answer is missing: no lab b-2", "cases = 'one' matches nothing that was asked"}
+    assert said_of(claim(cases=["one"]), cell(MISSING)) == unknown
+
+
+def test_a_claim_whose_only_pattern_matches_nothing_says_that_first_and_nothing_false(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    scope = 'drivers = ["test"]\nfrom = "debian-13"\nto = "debian-14"\ncases = ["zzz-*"]\n'
+    file.write_text(MINE + scope, encoding="utf-8")
+    done = run("claims", str(file), "--format", "json", VIRT_COMPAT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 3, done.stderr
+    (found,) = json.loads(done.stdout)["claims"]
+    first, *more = found["missing"]
+    assert first == {"what": "cases = 'zzz-*' matches nothing that was asked", "remedy": "correct the pattern"}
+    assert all("answers are missing: the lab of" in lack["what"] for lack in more)  # no lab is in an empty cache
+
+
 def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml"):
         shutil.copy(SUITE / "spice.toml", tmp_path / name)

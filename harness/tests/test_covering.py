@@ -202,6 +202,9 @@ def test_recording_wants_a_recorded_release_and_a_kind_of_document(
         covering_record.record("debian-12")
     with pytest.raises(UsageError, match="no kind 'rpc'"):
         covering_record.record("debian-12", ("rpc",))
+    with pytest.raises(UsageError, match="no release 'nope'") as caught:
+        covering_record.record("nope")
+    assert "debian-12" in caught.value.remedy
 
 
 @pytest.mark.lab
@@ -451,6 +454,15 @@ def test_a_document_is_explained_with_what_was_written_and_read(lab: Lab) -> Non
 def test_a_document_that_there_is_not_is_a_usage_error(cell: str) -> None:
     with pytest.raises(UsageError):
         CliRunner().invoke(command, ["explain", cell], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("matrix", "--kind", "nope"), ("explain", "inclusion/nope/-/debian-11/debian-12/x")]
+)
+def test_only_kinds_of_documents_are_recommended(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="no kind of document 'nope'") as caught:
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert caught.value.remedy == f"use one of: {', '.join(surfaces.every())}"
 
 
 def test_an_empty_selection_is_never_a_pass() -> None:

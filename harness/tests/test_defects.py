@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -42,9 +43,10 @@ from virtcompat.store import defects as store
 from virtcompat.store import hunts, paths
 from virtcompat.store.cache import Cache
 from virtcompat.store.defects import Defect
-from virtcompat.store.hunts import Rules, Share, State
+from virtcompat.store.hunts import Find, Rules, Share, State
 
 KNOWN = store.load()
+CACHE = "XML error: Missing '…' attribute in cache element for NUMA node N"
 TEXT = "<domain type='test'><name>a</name><memory>1024</memory><os><type>hvm</type></os></domain>"
 NULL = Trace("SIGSEGV", 1, 0, ("?? (libc.so.6)", "virExpandN (libvirt.so.0)", "virDomainDefParseNode (libvirt.so.0)"))
 WILD = replace(NULL, address=0x7FFF7FFFE0D0)
@@ -82,14 +84,20 @@ def test_every_recorded_defect_is_small_and_says_where_it_shows() -> None:
 
 
 def test_a_recorded_defect_reads_as_it_was_written(tmp_path: Path) -> None:
-    made = defect(why='quotes " and \\ and ü', context=(("domain_name", "x"),))
+    made = defect(why='quotes " and \\ and ü', context=(("domain_name", "x"),), covers=(r"domain \w+ dies: '…'",))
     file = store.write(made, tmp_path)
     assert store.read(file) == replace(made, text=TEXT + "\n", file=str(file))
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [('what = "odd"', "use one of: crash"), ("shows = []", "name where it was seen"), ("colour = 1", "unknown key")],
+    [
+        ('what = "odd"', "use one of: crash"),
+        ("shows = []", "name where it was seen"),
+        ("colour = 1", "unknown key"),
+        ('covers = ["("]', r"toml:8: '\(' is no regular expression"),
+        ("covers = [3]", "toml:8: 'covers' must be a list of patterns"),
+    ],
 )
 def test_a_wrong_record_is_refused_by_line(tmp_path: Path, line: str, words: str) -> None:
     meta = store.write(defect(), tmp_path).with_suffix(".toml")
@@ -104,6 +112,31 @@ def test_a_record_without_its_document_is_refused(tmp_path: Path) -> None:
     store.write(defect(), tmp_path).unlink()
     with pytest.raises(BadData, match="without a document"):
         store.load(where=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("signature", "fresh"),
+    [
+        (f"domain test round-trip: refused (define again): {CACHE}", False),
+        (f"domain test upgrade-redefine: refused (define): {CACHE}", False),
+        (f"domain qemu round-trip: unreadable (migratable): {CACHE}", False),
+        (f"domainsnapshot test upgrade-redefine: refused (define): {CACHE}", False),
+        ("domain qemu upgrade-redefine: refused (define): internal error: target port '…' already allocated", False),
+        ("domain test upgrade-redefine: changed /domain/devices/disk/@type", False),
+        ("domain test upgrade-redefine: removed /domain/devices/shmem/size", False),
+        ("domain qemu round-trip: unstable /domain/devices/shmem/size", False),
+        ("domain test round-trip: refused (define again): XML error: Invalid cache policy '…'", True),
+        ("domain test upgrade-redefine: changed /domain/devices/disk/@type/more", True),
+        ("domain test upgrade-redefine: removed /domain/devices/shmem", True),
+        (f"network test round-trip: refused (define again): {CACHE}", True),
+    ],
+)  # fmt: skip
+def test_a_recorded_defect_is_known_on_other_drivers_and_by_other_properties(signature: str, fresh: bool) -> None:
+    kind, driver, check = signature.split(":")[0].split(" ")
+    change = "refused" if "refused" in signature else "unreadable" if "unreadable" in signature else "changed"
+    find = Find(signature, kind, driver, check, change, "/x", "", "", int(Tier.BREAK), "", TEXT, "debian-11", "")
+    assert defects.new(find, KNOWN) == fresh
+    assert defects.new(find, [])
 
 
 # -- how it stands -----------------------------------------------------------------------------------------------------
@@ -273,6 +306,33 @@ def test_the_directory_for_confidential_finds_is_outside_the_project(tmp_path: P
     assert confidential.outside(tmp_path / "mine").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_tools_own_checkout_is_the_project_wherever_the_data_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = paths.data_root()
+    (tmp_path / "data" / "fixtures").mkdir(parents=True)
+    monkeypatch.setenv("VIRT_COMPAT_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(paths, "PACKAGE", checkout / "harness" / "virtcompat")
+    for inside in (checkout, checkout / "mine", checkout / "reports" / "x", tmp_path / "data" / "x"):
+        with pytest.raises(UsageError, match="inside the project"):
+            confidential.outside(inside)
+        assert inside == checkout or not inside.exists()
+    assert confidential.outside(tmp_path / "mine").is_dir()
+
+
+def test_a_directory_of_own_defects_is_held_to_what_a_hunts_is(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    for folder, words in (
+        (tmp_path / "open", "can be read by others"),
+        (store.folder(), "inside the project"),
+        (tmp_path / "none", "no directory"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            defects.known(private=folder)
+    assert not (tmp_path / "none").exists()
+
+
 def hunt(trace: Trace | NotHere, aside: list[tuple[str, str]]) -> Hunt:
     """A hunt whose every death looks like this one."""
 
@@ -356,6 +416,20 @@ def test_a_plan_is_in_whole_batches_of_every_share_and_release() -> None:
     assert max(b.size for b in batches) == 10
     with pytest.raises(UsageError):
         hunting.plan(Order(10, kinds=("secret",)), rules, ["a"])
+
+
+@pytest.mark.parametrize("drivers", [(), ("test",), ("qemu",)])
+def test_a_plan_is_of_as_many_documents_as_were_ordered(drivers: tuple[str, ...]) -> None:
+    rules = hunts.rules()
+    for count in (1, 2, 10, 11, 17, 100, 150, 300, 999):
+        order = Order(count, drivers=drivers)
+        assert sum(b.size for b in hunting.plan(order, rules, ["a", "b", "c", "d"])) == count
+
+
+def test_the_published_hunt_is_planned_as_it_was() -> None:
+    batches = hunting.plan(Order(100_000, 11), hunts.rules(), [f"debian-{n}" for n in range(11, 15)])
+    digest = hashlib.sha256(repr(batches).encode()).hexdigest()
+    assert (len(batches), digest[:16]) == (400, "e7326e6b2b2e73c8")
 
 
 def test_the_rules_of_the_project_are_about_kinds_that_their_drivers_take() -> None:

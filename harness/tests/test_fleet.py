@@ -144,6 +144,17 @@ def test_a_part_that_is_cut_off_anywhere_is_refused(shards: Shards, suffix: str)
     parts.merge([file])
 
 
+def test_a_part_is_read_whatever_it_is_called(shards: Shards, tmp_path: Path) -> None:
+    (packed,) = shards(replace(RECORDS, kinds=("rpc",)), 1, "jsonl.zst")
+    (plain,) = shards(replace(RECORDS, kinds=("rpc",)), 1, "jsonl")
+    whole = parts.merge([packed]).matrix
+    assert packed.read_bytes().startswith(store.ZSTD)
+    for part, name in ((packed, "plainname"), (packed, "part.jsonl"), (plain, "part.zst")):
+        renamed = tmp_path / name
+        renamed.write_bytes(part.read_bytes())
+        assert parts.merge([renamed]).matrix.cells == whole.cells
+
+
 def test_an_altered_part_is_refused(shards: Shards) -> None:
     (file,) = shards(replace(RECORDS, kinds=("rpc",)), 1, "jsonl")
     whole = file.read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from virtcompat.engine import gate, waiving
+from virtcompat.engine import gate, labs, waiving
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.tally import Tally
 from virtcompat.errors import BadData, UsageError
@@ -154,7 +154,9 @@ def later(days: int) -> datetime.date:
 
 def test_an_expired_waiver_fails(tmp_path: Path, lab: Lab) -> None:
     cell = f"upgrade-redefine/domain/test/debian-13/debian-14/{RED}"
-    waiving.waive(cell, tmp_path / "waivers.toml", "", {**WORDS, "expires": str(later(-1))})
+    file = tmp_path / "waivers.toml"
+    waiving.waive(cell, file, "", {**WORDS, "expires": str(later(1))})
+    file.write_text(file.read_text().replace(str(later(1)), str(later(-1))))
     narrow = (*PAIR, "--driver", "test", "--surface", "domain", "--case", RED, "--check", "upgrade-redefine")
     code, verdict, said = ask(tmp_path, *narrow)
     assert (code, verdict["codes"]) == (2, [2, 1]), said
@@ -168,6 +170,11 @@ def test_waive_writes_nothing_where_it_cannot_be_narrow(tmp_path: Path, lab: Lab
         waiving.waive(cell, file, "", WORDS)
     with pytest.raises(UsageError, match="nothing to waive"):
         waiving.waive(f"{cell}/disk-file-minimal", file, "", WORDS)
+    with pytest.raises(UsageError, match="no such directory"):
+        waiving.waive(f"{cell}/{RED}", tmp_path / "none/waivers.toml", "", WORDS)
+    for ended in ("2020-01-01", "libvirt 12.0.0"):
+        with pytest.raises(UsageError, match="has ended already"):
+            waiving.waive(f"{cell}/{RED}", file, "", {**WORDS, "expires": ended})
     with pytest.raises(BadData, match="more than a year"):
         waiving.waive(f"{cell}/{RED}", file, "", {**WORDS, "expires": "2099-01-01"})
     with pytest.raises(UsageError, match="the change ledger explains it"):
@@ -192,7 +199,7 @@ def test_what_was_not_asked_is_never_green(tmp_path: Path, arguments: tuple[str,
     fresh = {"VIRT_COMPAT_CACHE": str(tmp_path / "cache")}
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "labs").symlink_to(paths.cache_dir() / "labs")
-    (tmp_path / "verdict.json").write_text('{"word": "pass", "exit_code": 0}')
+    (tmp_path / "verdict.json").write_text('{"schema": "virt-compat/verdict/1", "word": "pass"}')
     got, verdict, said = ask(tmp_path, *PAIR, *arguments, **fresh)
     assert got == code, said
     assert verdict.get("word") in (None, "inconclusive"), "the last run's verdict is gone"
@@ -207,7 +214,7 @@ def test_a_missing_lab_is_inconclusive(tmp_path: Path) -> None:
 
 
 def test_a_run_cut_off_leaves_no_verdict(tmp_path: Path, lab: Lab) -> None:
-    (tmp_path / "verdict.json").write_text('{"word": "pass", "exit_code": 0}')
+    (tmp_path / "verdict.json").write_text('{"schema": "virt-compat/verdict/1", "word": "pass"}')
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "labs").symlink_to(paths.cache_dir() / "labs")
     environment = {**os.environ, "VIRT_COMPAT_CACHE": str(tmp_path / "cache")}
@@ -279,7 +286,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]
         run = tree / "run"
         run.write_text(f"#!/bin/sh\n\"$@\" | sed -u '{script}'\n")
         run.chmod(0o755)
-        return gate.adopt("command", {"prefix": str(run), "tree": str(tree)})
+        return labs.adopt("command", {"prefix": str(run), "tree": str(tree)})
 
     return make
 
@@ -289,8 +296,6 @@ def judged(candidate: str, **request: Any) -> Judgement:
 
 
 def test_a_candidate_that_lies_is_caught_and_one_that_does_not_passes(own: Callable[[str], str]) -> None:
-    from virtcompat.engine import labs
-
     labs.add("mine", "host", {})
     same = judged(own(""))
     assert (same.exit_code, same.word) == (0, "pass")
@@ -308,7 +313,7 @@ def test_another_gate_that_starts_meanwhile_changes_no_candidate(own: Callable[[
     """Both keep theirs in the same file, for the lines that show a break again; each asks its own."""
     name = own("")
     mine = releases.find(name)
-    code = "import sys; from virtcompat.engine import gate; gate.adopt('host', {})"
+    code = "import sys; from virtcompat.engine import labs; labs.adopt('host', {})"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert 'kind = "host"' in (paths.config_dir() / "releases/candidate.toml").read_text()
     assert releases.find(name) == mine
@@ -318,8 +323,6 @@ def test_another_gate_that_starts_meanwhile_changes_no_candidate(own: Callable[[
 def test_a_break_is_pending_only_where_a_baseline_was_asked(
     own: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from virtcompat.engine import labs
-
     (tmp_path / "cache").mkdir()
     monkeypatch.setenv("VIRT_COMPAT_CACHE", str(tmp_path / "cache"))
     labs.add("mine", "host", {})

@@ -58,6 +58,11 @@ def test_recording_is_refused_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
         golden.Recorder("debian-12")
 
 
+def test_a_driver_without_documents_is_not_recorded_by_itself() -> None:
+    with pytest.raises(UsageError, match="driver bhyve has no documents"):
+        record.record("debian-12", record.Part(drivers=("bhyve",)))
+
+
 @pytest.mark.lab
 def test_recording_twice_gives_the_same_bytes(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each time with an empty cache: every answer is really given twice. Surfaces: test_static; streams stop anywhere."""

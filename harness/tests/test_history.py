@@ -228,6 +228,8 @@ def test_one_history_is_quick() -> None:
         (("disk-bus-usb-cdrom", "--driver", "test", "--form", "argv"), "is written as argv"),
         (("*", "--surface", "domain"), "is a kind of document"),
         (("nosuch", "--surface", "c-api"), "no interface of c-api matches"),
+        (("nosuch*", "--surface", "c-api"), "see golden/*/c-api/, or try '*nosuch*'\n"),
+        (("*nosuch*", "--surface", "c-api"), "see golden/*/c-api/\n"),
     ],
 )
 def test_what_does_not_exist_is_named(arguments: tuple[str, ...], words: str) -> None:
@@ -245,7 +247,10 @@ def test_a_document_of_ones_own_without_labs_is_inconclusive(tmp_path: Path) -> 
     file.write_text("<nothing/>")
     assert said("history", "--document", str(file)).returncode == 2
     file.write_text(DOCUMENT[:100])
-    assert said("history", "--document", str(file)).returncode == 2
+    cut = said("history", "--document", str(file))
+    assert cut.returncode == 2
+    assert f"{file}:" in cut.stderr
+    assert "<string>" not in cut.stderr
 
 
 @pytest.mark.lab

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from virtcompat.engine import columns
+from virtcompat.engine import census, columns
 from virtcompat.engine import labs as engine
 from virtcompat.engine import run as runner
-from virtcompat.errors import LabError, UsageError
+from virtcompat.errors import BadData, LabError, UsageError
 from virtcompat.labs import Lab, build, bwrap, lab_kinds
 from virtcompat.labs.kinds.built import BuiltLab
 from virtcompat.model import NotHere, Outcome
@@ -71,6 +71,51 @@ def test_a_lab_that_does_not_start_is_not_added(own: Path) -> None:
     with pytest.raises((UsageError, LabError)):
         engine.add("mine", "command", {"prefix": "false"})
     assert not list(own.rglob("*.toml"))
+
+
+@pytest.mark.parametrize("name", ["debian-12", "debian-12-all", "candidate", "a/b", "../x", "a" * 65, "A", ""])
+def test_a_name_that_is_somebodys_or_no_name_is_refused(own: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a release's name"):
+        engine.add(name, "host", {})
+
+
+def test_removing_removes_releases_alone(own: Path) -> None:
+    (own / "mine.toml").write_text("")
+    for name in ("../mine", str(own / "mine")):
+        with pytest.raises(UsageError, match="no release"):
+            engine.remove(name)
+    assert (own / "mine.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name = "mine"\n[lab]\nkind = "root"\npath = ["a"]\n', r"mine.toml:4: 'path' must be a str"),
+        ('name = "mine"\n[lab]\nkind = "host"\n[products]\nlibvirt = 9\n', r"mine.toml:5: 'libvirt' must be a str"),
+        ('name = "mine"\n[lab]\nkind = "odd"\n', r"no lab kind 'odd'(.|\n)*virt-compat lab remove mine"),
+    ],
+)
+def test_a_release_of_ones_own_that_is_wrong_is_named(own: Path, text: str, words: str) -> None:
+    (own / "releases").mkdir()
+    (own / "releases/mine.toml").write_text(text)
+    with pytest.raises((BadData, UsageError), match=words):
+        list(engine.listing())
+    assert engine.remove("mine") == ["mine: no longer a release"]
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(not HOST_LIBVIRT, reason="needs this machine's own libvirt: apt-get install python3-libvirt")
+def test_a_host_without_a_daemon_is_a_column_that_says_so(own: Path) -> None:
+    tree = own / "tree"
+    tree.mkdir()
+    (tree / "run").write_text('#!/bin/sh\nPATH=/usr/bin exec "$@"\n')  # libvirtd is in /usr/sbin
+    (tree / "run").chmod(0o755)
+    engine.add("mine", "command", {"prefix": str(tree / "run")})
+    taken = census.take(("mine",))
+    assert taken.presence["test", "mine"].word == "real"
+    for name in ("remote", "xen", "network"):
+        presence = taken.presence[name, "mine"]
+        assert (presence.word, presence.why) == ("not-here", "mine: no libvirtd; install it in the lab")
 
 
 @pytest.mark.parametrize("kind", sorted(lab_kinds()))

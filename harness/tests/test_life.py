@@ -359,6 +359,18 @@ def test_a_file_that_is_no_life_is_refused(tmp_path: Path) -> None:
             living.read(file)
 
 
+@pytest.mark.parametrize("text", ["garbage\n", "old: debian-11\nnew: debian-12\nstart\n"])
+def test_a_line_that_is_no_step_is_said_in_a_lifes_own_words(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "life.txt"
+    file.write_text(text)
+    number, word = len(text.splitlines()), text.split()[-1]
+    with pytest.raises(BadData) as caught:
+        living.read(file)
+    assert caught.value.message.startswith(f"{file}:{number}: '{word}' is no step: a line is VERB HOST and")
+    assert "old: RELEASE" in caught.value.remedy
+    assert "unpack" not in str(caught.value)
+
+
 def test_the_command_line_refuses_contradictions(tmp_path: Path) -> None:
     file = tmp_path / "life.txt"
     file.write_text("")

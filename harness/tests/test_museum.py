@@ -17,7 +17,7 @@ from virtcompat.engine.museum import Result, Seen, Tour
 from virtcompat.errors import BadData, NotAsked, UsageError
 from virtcompat.labs import BOOTSTRAP, faultfiles, faults
 from virtcompat.labs.visit import visiting
-from virtcompat.model import NotHere, Tier
+from virtcompat.model import NotHere
 from virtcompat.store import regressions
 from virtcompat.store.regressions import Expected, Fault, Piece
 
@@ -60,42 +60,6 @@ def lab(release: str = "debian-14", flavour: str = ""):
     if isinstance(found, NotHere):
         pytest.skip(found.reason)
     return found
-
-
-# The pieces.
-
-
-def test_every_piece_is_whole_and_the_list_of_libvirts_is_there() -> None:
-    pieces = {p.name: p for p in regressions.every()}
-    assert {f"L{n:02}" for n in range(1, 50, 2)} - pieces.keys() == set()
-    for p in pieces.values():
-        assert all((p.title, p.what, p.reference, p.enacted)), p.name
-        assert p.tier > Tier.ADDITION or p.control, p.name
-    assert {p.expected for p in pieces.values()} == set(Expected)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ('id = "T01"', 'id = "T02"', "not the file's name"),
-        ('kind = "answer"', 'kind = "curse"', "use one of"),
-        ('["a", "b"]', '["(", "b"]', "no pattern"),
-        ('release = "debian-14"', 'release = "debian-1"', "no release"),
-        ('drivers = ["test"]', "", "asks everything"),
-        ('edits = [["a", "b"]]', 'edit = "a"', "unknown key"),
-    ],
-)
-def test_a_wrong_piece_is_bad_data_with_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
-    with pytest.raises(BadData) as raised:
-        regressions.read(written(tmp_path, PIECE.replace(old, new)))
-    assert words in str(raised.value)
-    assert "T01.toml:" in str(raised.value)
-
-
-def test_words_about_a_piece_do_not_make_it_another(tmp_path: Path) -> None:
-    one = regressions.read(written(tmp_path, PIECE))
-    assert regressions.read(written(tmp_path, PIECE.replace("It broke.", "It fell."))).digest() == one.digest()
-    assert regressions.read(written(tmp_path, PIECE.replace('"a", "b"', '"a", "c"'))).digest() != one.digest()
 
 
 def test_no_check_knows_of_the_museum() -> None:
@@ -169,6 +133,22 @@ def test_a_fault_that_changes_nothing_is_an_error() -> None:
     fault = Fault("file", {"path": "/usr/share/libvirt/schemas/domain.rng", "edits": [["no such words", ""]]})
     with pytest.raises(BadData, match="changes nothing"):
         faults.faulted(lab(), "candidate", [fault])
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ('path = "/no/such/file"\ncontent = "x"', "finds nothing in any lab"),
+        ('path = "/usr/share/libvirt/schemas/domain.rng"\nedits = [["no such words", ""]]', "changes nothing"),
+    ],
+)
+def test_a_fault_that_cannot_be_applied_is_named_by_its_line(tmp_path: Path, fault: str, words: str) -> None:
+    lab()
+    file = written(tmp_path, f'{PIECE}[[fault]]\nkind = "file"\n{fault}\n')
+    with pytest.raises(BadData, match=words) as raised:
+        museum.with_faults(regressions.read(file))
+    assert (raised.value.file, raised.value.line) == (file, 13)
 
 
 @pytest.mark.lab
@@ -263,6 +243,31 @@ def test_no_piece_at_all_is_never_a_success() -> None:
         museum.tour([])
     with pytest.raises(UsageError):
         regressions.choose(["no-such-piece"])
+
+
+def test_what_was_not_asked_counts_for_no_check_and_no_rate() -> None:
+    some = tour(["detected", "unasked"], ["silent", "unasked"])
+    assert (some.rate, some.exit_code) == (1.0, 3)
+    assert some.by_check() == {"round-trip": (1, 1), "same-input": (0, 1)}
+    assert "regressions: 1 of 1 detected (100.0%" in museum_report.text(some)
+    assert "controls and harmless changes: 1, false alarms: 0" in museum_report.text(some)
+    assert "not asked: T1, c1" in museum_report.text(some)
+    assert "| not asked |" in museum_report.markdown(some)
+
+
+@pytest.mark.parametrize("form", sorted(museum_report.FORMATS))
+def test_where_nothing_was_asked_no_rate_is_told(form: str) -> None:
+    none = tour(["unasked"], ["unasked"])
+    text = museum_report.FORMATS[form](none)
+    assert (none.rate, none.by_check(), none.exit_code) == (None, {}, 3)
+    assert "%" not in text
+    assert "was asked about" not in text
+    if form == "json":
+        whole = json.loads(text)
+        assert (whole["rate"], whole["regressions"], whole["unasked"], whole["checks"]) == (None, 0, ["T0", "c0"], {})
+    else:
+        assert "not asked: T0, c0" in text
+    assert museum_report.line(none.pieces[0], none.results["T0"]).startswith("T0: not asked")
 
 
 @pytest.mark.parametrize("form", sorted(museum_report.FORMATS))

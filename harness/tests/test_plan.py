@@ -416,6 +416,24 @@ def test_a_file_that_is_cut_off_is_never_a_plan(text: str, tmp_path: Path) -> No
         clusters.read(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('target = "debian-14"\n', "'host' is missing\n  remedy: begin one with [[host]]"),
+        ('target = "debian-14"\n[[host]]\nname = "a"\n', "'guest' is missing\n  remedy: begin one with [[guest]]"),
+        ('target = "debian-14"\nhost = "a"\n', "'host' must be a list\n  remedy: begin one with [[host]]"),
+        ('target = "debian-14"\n[host]\n', "'host' must be a list\n  remedy: begin one with [[host]]"),
+        ("[[host]]\n", "'target' is missing\n  remedy: add a line 'target = …'"),
+    ],
+)
+def test_the_remedy_for_a_missing_table_is_how_it_begins(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BadData) as caught:
+        clusters.read(file)
+    assert words in str(caught.value)
+
+
 def test_a_chain_has_the_distributions_releases_between() -> None:
     assert clusters.chain("debian-11", "debian-14", "stepwise") == tuple(f"debian-{n}" for n in (11, 12, 13, 14))
     assert clusters.chain("debian-11", "debian-14", "direct") == ("debian-11", "debian-14")

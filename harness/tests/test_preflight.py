@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -559,6 +560,30 @@ def test_the_command_prints_a_line_each_and_the_same_in_every_format(
     assert record["definitions"][0]["problems"][0]["tier"] == "break"
     code, table = run(capsys, *where, "--format", "markdown")
     assert "| breaks | gone | debian-12 | pc-i440fx-4.2 (gone) |" in table
+
+
+def test_what_is_left_out_is_named_as_compilers_do_with_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut.xml"
+    cut.write_text("<domain type='kvm' a")
+    (tmp_path / "volume.xml").write_text("<volume><name>v</name></volume>")
+    where = ("--from", "debian-12", "--to", "debian-14", "--cold", str(cut), str(tmp_path / "gone.xml"))
+    code, text = run(capsys, *where)
+    assert code == 2
+    head, *rest = text.splitlines()
+    assert re.fullmatch(r"0 guests: debian-12 \(libvirt 9\S+, QEMU \S+\) -> debian-14 \(.*\)", head)
+    words = "not well-formed XML: Specification mandates value for attribute a, line 1, column 21"
+    assert f"left out  {cut}:1: {words}" in rest
+    assert f"left out  {tmp_path / 'gone.xml'}: cannot be read: No such file or directory" in rest
+    assert [line for line in rest if line.startswith("remedy: ")] == [
+        "remedy: check the path, or have libvirt write the file anew: virsh dumpxml --inactive NAME > FILE"
+    ]
+    _, table = run(capsys, *where, "--format", "markdown")
+    assert table.startswith("# 0 guests: debian-12 (")
+    code, text = run(capsys, *where[:5], str(tmp_path / "volume.xml"))
+    assert code == 3
+    assert "remedy: give definitions, as 'virsh dumpxml --inactive NAME' writes them" in text
 
 
 def test_the_command_wants_something_to_judge() -> None:

@@ -75,7 +75,8 @@ def read_text(file: Path) -> str:
         root = etree.fromstring(data, parser(blank=True))
     except (etree.XMLSyntaxError, ValueError) as error:
         where = getattr(error, "lineno", None) or 1
-        raise BadData(file, f"not well-formed XML: {error}", "correct the document", where) from error
+        words = getattr(error, "msg", None) or error  # an XMLSyntaxError as text names a file "<string>"
+        raise BadData(file, f"not well-formed XML: {words}", "correct the document", where) from error
     info = root.getroottree().docinfo
     if info.internalDTD is not None:
         raise BadData(file, "has a document type declaration (entities could be expanded)", "remove <!DOCTYPE …>")

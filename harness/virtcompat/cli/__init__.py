@@ -13,7 +13,21 @@ import virtcompat
 from virtcompat.errors import VirtCompatError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class Unheard(Exception):
+    """Who read the output has gone."""
+
+
+class Commands(click.Group):
+    """click ends with 1, a break, where nobody reads on: here that has a name."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise Unheard from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(virtcompat.__version__, prog_name="virt-compat")
 def group() -> None:
     """Compatibility of virtualization stacks, measured on real binaries of several releases.
@@ -46,8 +60,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted: every answer so far is kept; run it again to go on", err=True)
         code = 3
-    except BrokenPipeError:
-        sys.stderr.close()
+    except Unheard:
+        # What is still to be written at the end has no reader either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 4
     except Exception as error:
         if os.environ.get("VIRT_COMPAT_DEBUG"):

@@ -91,7 +91,8 @@ def diff(
 ) -> int:
     """List what differs from release OLD to release NEW, by cause, or of one CASE (a fixture's name or a pattern).
 
-    With --surface CASE is an interface, such as 'libvirt/symbol/virDomain*'.
+    With --surface CASE is an interface, such as 'libvirt/symbol/virDomain*'. It tells and does not judge: exit 0
+    whatever differs, 2 where nothing was asked. 'matrix' and 'gate' judge.
 
     \b
     Examples:

@@ -11,8 +11,9 @@ import click
 
 from virtcompat import outputs
 from virtcompat.cli import options as shared
+from virtcompat.cli import outgoing
 from virtcompat.engine import gate as engine
-from virtcompat.engine import waiving
+from virtcompat.engine import labs, waiving
 from virtcompat.engine.run import Progress
 from virtcompat.errors import UsageError
 from virtcompat.model import Tier
@@ -38,15 +39,18 @@ class Seconds(click.ParamType[float]):
         return found
 
 
-def _fresh(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
-    """A run that is cut off, or not understood, must not leave the last one's verdict."""
-    if not value.absolute().parent.is_dir():
-        raise UsageError(f"{value}: no such directory", "make it first")
-    value.unlink(missing_ok=True)
-    return value
+class Judging(click.Command):
+    """A run that is cut off, or not understood, does not leave the last one's verdict."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except (click.UsageError, UsageError):
+            outgoing.outdate(ctx.params.get("verdict") or Path(VERDICT))
+            raise
 
 
-@click.command()
+@click.command(cls=Judging)
 @click.option(
     "--baseline",
     "baselines",
@@ -86,7 +90,6 @@ def _fresh(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
     default=VERDICT,
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=_fresh,
     is_eager=True,
     help="Always written.",
 )
@@ -102,14 +105,16 @@ def gate(formats: tuple[str, ...], verdict: Path, prefix: str | None, root: str 
     Exit codes: 0 no unwaived break, 1 there is one, 2 bad usage or a waiver that is expired, too broad or matches
     nothing, 3 inconclusive (something was not asked), 4 the tool failed. verdict.json always says the same.
     """
+    outgoing.outdate(verdict)
     wanted = _formats(formats)
+    waivers = o["waivers"] or (Path(WAIVERS) if Path(WAIVERS).is_file() else None)
+    outgoing.checked([verdict, *([waivers] if waivers else []), *(file for _, file in wanted if file)])
     ways = {"command": {"prefix": prefix} if prefix else None, "root": {"path": root} if root else None}
     ways["host"] = {} if host else None
     chosen = [(kind, how) for kind, how in ways.items() if how is not None]
     if len(chosen) + bool(o["candidate"]) != 1:
         raise UsageError("say which candidate, in one way", "--candidate, --root, --command or --host")
-    candidate = o["candidate"] or engine.adopt(*chosen[0])
-    waivers = o["waivers"] or (Path(WAIVERS) if Path(WAIVERS).is_file() else None)
+    candidate = o["candidate"] or labs.adopt(*chosen[0])
     request = engine.Request(
         o["baselines"], candidate, o["drivers"], o["kinds"], o["checks"], o["cases"], Tier.named(o["fail_on"]), waivers,
         o["budget"], minimise=not o["no_witness"], forgive=o["allow_missing"],
@@ -117,12 +122,13 @@ def gate(formats: tuple[str, ...], verdict: Path, prefix: str | None, root: str 
     with _stages() as stage:
         judgement = engine.judge(request, stage)
     every = outputs.every()
-    verdict.write_text(every["json"].render(judgement), encoding="utf-8")
+    outgoing.put(verdict, every["json"].render(judgement))
     for name, file in wanted:
         text = every[name].render(judgement)
         if file:
-            file.write_text(text, encoding="utf-8")
-        else:
+            outgoing.put(file, text)
+            continue
+        with outgoing.unheard():
             click.echo(text, nl=False)
     return judgement.exit_code
 
@@ -134,8 +140,6 @@ def _formats(given: tuple[str, ...]) -> list[tuple[str, Path | None]]:
         name, _, file = word.partition("=")
         if name not in outputs.every():
             raise UsageError(f"no format '{name}'", f"use one of: {', '.join(outputs.every())}")
-        if file and not Path(file).absolute().parent.is_dir():
-            raise UsageError(f"{file}: no such directory", "make it first")
         found.append((name, Path(file) if file else None))
     return found if any(file is None for _, file in found) else [("text", None), *found]
 

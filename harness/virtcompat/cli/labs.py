@@ -70,6 +70,8 @@ def add(
       virt-compat lab add far --ssh 'root@far.example.org'
       virt-compat lab add far-root --ssh '-F ./ssh.conf far sudo chroot /srv/old'
     """
+    if python and not (prefix or ssh):
+        raise UsageError("--python goes with --command and --ssh", "leave it out")
     ways = {
         "root": {"path": root}, "command": {"prefix": prefix, "python": prefix and python},
         "host": {} if host else None, "container": {"image": container}, "ssh": {"host": ssh, "python": ssh and python},

@@ -39,6 +39,7 @@ def museum(names: tuple[str, ...], products: tuple[str, ...], listed: bool, agai
     """
     pieces = regressions.choose(names, products)
     if listed:
+        engine.check(pieces)
         click.echo(report.listing(pieces), nl=False)
         return 0 if pieces else 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -78,9 +79,17 @@ def width() -> int:
     return max(shutil.get_terminal_size((120, 40)).columns, 80)
 
 
+class _Terminal(Console):
+    """A console that goes on in silence when its reader has gone: the command's own exit code stands."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def console() -> Console:
     """Where tables are printed: coloured where somebody watches."""
-    return Console(width=width(), highlight=False, no_color=not sys.stdout.isatty())
+    return _Terminal(width=width(), highlight=False, no_color=not sys.stdout.isatty())
 
 
 @contextmanager

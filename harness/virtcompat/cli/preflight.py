@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,11 @@ from virtcompat.policy.preflight import Outlook, Problem, Report, Standing
 
 LOUD = {Standing.BREAKS: "red", Standing.BROKEN: "magenta", Standing.UNKNOWN: "yellow", Standing.OK: "green"}
 NAME = 32
+#: What to do about files that are left out, by their code: 2 they cannot be read, 3 they hold no definition.
+LEFT_OUT = {
+    2: "check the path, or have libvirt write the file anew: virsh dumpxml --inactive NAME > FILE",
+    3: "give definitions, as 'virsh dumpxml --inactive NAME' writes them",
+}
 
 
 @click.command()
@@ -59,14 +65,14 @@ def preflight(
     if form == "json":
         click.echo(json.dumps(_record(report), indent=1))
     else:
-        for line in _markdown(report) if form == "markdown" else _text(report, everything=everything):
+        for line in _markdown(report, origin) if form == "markdown" else _text(report, origin, everything=everything):
             click.echo(line)
     return report.exit_code
 
 
-def _text(report: Report, *, everything: bool) -> Iterator[str]:
+def _text(report: Report, origin: str, *, everything: bool) -> Iterator[str]:
     """A line a definition: standing, name, where it comes from, whether it migrates, what to know and change."""
-    yield _head(report)
+    yield _head(report, origin)
     if report.outlooks:
         yield ""
     widths = _widths(report)
@@ -142,8 +148,8 @@ def _rest(outlook: Outlook) -> Iterator[str]:
     )
 
 
-def _head(report: Report) -> str:
-    """How many definitions go from where to where."""
+def _head(report: Report, origin: str) -> str:
+    """How many definitions go from where to where. origin: the release that --from names, empty where it was not given."""
 
     def words(name: str) -> str:
         column = report.columns.get(name)
@@ -151,7 +157,7 @@ def _head(report: Report) -> str:
 
     guests = sum(o.kind == "domain" for o in report.outlooks)
     others = len(report.outlooks) - guests
-    origins = [name for name in report.columns if any(o.origin == name for o in report.outlooks)]
+    origins = [name for name in report.columns if name == origin or any(o.origin == name for o in report.outlooks)]
     what = _many(guests, "guest") + (f" and {_many(others, 'other definition')}" if others else "")
     return f"{what}: {', '.join(map(words, origins)) or 'from nowhere known'} -> {words(report.to)}"
 
@@ -164,12 +170,20 @@ def _foot(report: Report) -> Iterator[str]:
     if report.left_out:
         yield ""
     for source, why, _ in report.left_out:
-        yield f"left out  {source}: {why}"
+        yield f"left out  {_place(source, why)}"
+    of_files = {code for source, _, code in report.left_out if "://" not in source}
+    yield from (f"remedy: {remedy}" for code, remedy in LEFT_OUT.items() if code in of_files)
     yield ""
     counts = ", ".join(f"{report.count(s)} {s}" for s in Standing if report.count(s))
     yield f"{counts or 'nothing judged'}; {report.asked} questions asked, {report.known} known before, {report.seconds:.1f} s"
     for note in report.notes:
         yield f"note: {note}"
+
+
+def _place(source: str, why: str) -> str:
+    """``cut.xml:1: words``, as compilers write it, where the reason names a line."""
+    line = re.match(r"line (\d+): ", why)
+    return f"{source}:{line[1]}: {why[line.end() :]}" if line else f"{source}: {why}"
 
 
 def _record(report: Report) -> dict[str, object]:
@@ -189,13 +203,13 @@ def _record(report: Report) -> dict[str, object]:
     }
 
 
-def _markdown(report: Report) -> Iterator[str]:
+def _markdown(report: Report, origin: str) -> Iterator[str]:
     """A table with every problem of a definition in its last cell."""
 
     def cell(text: str) -> str:
         return text.replace("|", "\\|").replace("<", "&lt;")
 
-    yield f"# {_head(report)}"
+    yield f"# {_head(report, origin)}"
     yield ""
     yield "| | definition | from | machine type | CPU | there | back | what to know and change |"
     yield "|---|---|---|---|---|---|---|---|"

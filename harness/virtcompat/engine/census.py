@@ -13,10 +13,12 @@ from virtcompat.engine import columns, static
 from virtcompat.engine.columns import Columns
 from virtcompat.errors import UsageError
 from virtcompat.model import NotHere
-from virtcompat.store import golden
+from virtcompat.store import golden, releases
 from virtcompat.store.tables import version
 
 SURFACE = "drivers"
+#: In place of a fact: why nothing is known of what opens.
+UNKNOWN = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ def take(names: tuple[str, ...] = (), *, here: bool = True) -> Census:
         facts = _facts(records, release)
         table = census.table.setdefault(release, {})
         for path, since in facts.items():
-            driver, what, *call = path.split("/")
-            if what == "api":
-                table.setdefault(driver, {})[call[0]] = since
+            driver, _, call = path.partition("/api/")
+            if call:
+                table.setdefault(driver, {})[call] = since
         for name, driver_ in census.drivers.items():
             calls = len(table.get(name, {}))
             census.presence[name, release] = _presence(
@@ -89,7 +91,8 @@ def _presence(
     if driver.since and libvirt < version(driver.since):
         return Presence("absent", f"new in libvirt {driver.since}; {said}".rstrip("; "), calls=calls)
     own = here.lab(release, "") if here else None
-    if own is not None and not isinstance(own, NotHere) and not own.sandboxed:
+    added = release not in (r.name for r in releases.shipped()) and driver.means is Means.REAL
+    if own is not None and not isinstance(own, NotHere) and (added or not own.sandboxed):
         return _live(driver, facts, calls)
     if driver.means is Means.ABSENT:
         return Presence("absent", said or f"needs {driver.needs}", calls=calls)
@@ -102,20 +105,22 @@ def _presence(
 
 
 def _live(driver: Driver, facts: Mapping[str, str], calls: int) -> Presence:
-    """A driver on a machine that is not ours: what runs there is real, and nothing stands in for what does not."""
+    """A driver of somebody's own release: what runs there is real, and nothing stands in for what does not."""
     through = driver.name if driver.uri else "qemu"  # the secondary ones
     alone = not driver.flavour and any(not setup.daemon and not setup.stage for setup in driver.kinds.values())
     if f"{through}/open" in facts or alone:
         return Presence(Means.REAL.value, calls=calls)
-    said = facts.get(f"{through}/closed", f"needs {driver.needs}")
+    said = facts.get(f"{through}/closed") or facts.get(UNKNOWN) or f"needs {driver.needs}"
     return Presence("absent" if driver.means is Means.ABSENT else "not-here", said, calls=calls)
 
 
 def _facts(records: static.Records, release: str) -> dict[str, str]:
     """What is known of a release's drivers; a host without libvirt's documentation still says what it opens."""
     record = records.of(release, surfaces.every_recorded()[SURFACE])
-    parts = [] if isinstance(record, NotHere) else record.values()
-    return {path: value for part in parts if not isinstance(part, NotHere) for path, value in part.items()}
+    parts = {} if isinstance(record, NotHere) else record
+    facts = {path: value for part in parts.values() if not isinstance(part, NotHere) for path, value in part.items()}
+    opening = parts.get("opening")
+    return facts | ({UNKNOWN: f"{opening.reason}; {opening.remedy}"} if isinstance(opening, NotHere) else {})
 
 
 def _answers(release: str, driver: Driver) -> Counter[str]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from virtcompat import checks, documents, surfaces
+from virtcompat import checks, documents, drivers, surfaces
 from virtcompat.engine import columns as columns_module
 from virtcompat.engine import guests, run, static
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
+from virtcompat.engine.history import PRODUCTS
 from virtcompat.engine.memory import Memory
 from virtcompat.engine.run import Progress, Selection
 from virtcompat.errors import BadData
-from virtcompat.model import STATIC, Cell, CellKey, Tier, Verdict
+from virtcompat.model import NO_DRIVER, STATIC, Cell, CellKey, Tier, Verdict
 from virtcompat.policy import claims as policy
 from virtcompat.policy.claims import Lack, Result, Seen, Share, Standing, Subject
 from virtcompat.policy.stability import Step
 from virtcompat.renderers import Cause, causes, sentence
-from virtcompat.store import golden, releases
+from virtcompat.store import fixtures, golden, releases
 from virtcompat.store import stability as tables
 from virtcompat.store.claims import Claim
 
@@ -137,6 +138,8 @@ def judge(
     for name in narrowed:
         releases.find(name)
     found = columns_module.find()
+    for claim in claims:
+        locate(claim, found)
     names = {n for n in found.names if not narrowed or n.partition("@")[0] in narrowed}
     wanted = {
         claim.id: [pair for pair in policy.pairs(claim, found.names, found.products) if not set(pair) - names]
@@ -166,7 +169,7 @@ def damages(names: set[str]) -> dict[str, str]:
 
 
 def keys_of(claim: Claim, found: Columns, wanted: Sequence[tuple[str, str]]) -> list[CellKey]:
-    """The cells that a claim is about. BadData for a check, surface or row that does not exist."""
+    """The cells that a claim is about. BadData for a name in it that is none, see :func:`validate`."""
     validate(claim)
     if claim.table:
         kinds = tuple({row.surface: None for row in policy.rows(claim, tables.every()[claim.table]) if row.surface})
@@ -183,25 +186,45 @@ def keys_of(claim: Claim, found: Columns, wanted: Sequence[tuple[str, str]]) -> 
 
 
 def validate(claim: Claim) -> None:
-    """BadData where a claim names a check, surface, table, row or binding that does not exist."""
-
-    def wrong(word: str, name: str, known: Sequence[str]) -> BadData:
-        message = f"claim '{claim.id}': no {word} '{name}'"
-        return BadData(claim.file, message, f"use one of: {', '.join(known)}", claim.line)
-
+    """BadData where a claim names a check, surface, driver, level, table, row or binding that does not exist."""
     every_check = [*checks.every(), STATIC, *guests.CHECKS]
     every_kind = [*surfaces.every(), *surfaces.every_recorded()]
-    for word, names, known in (("check", claim.checks, every_check), ("surface", claim.surfaces, every_kind)):
+    for word, names, known in (
+        ("check", claim.checks, every_check),
+        ("surface", claim.surfaces, every_kind),
+        ("driver", [name for name in claim.drivers if name != NO_DRIVER], list(drivers.every())),
+    ):
         for name in names:
             if name not in known:
-                raise wrong(word, name, tuple(known))
+                raise _wrong(claim, word, name, known)
+    levels = [level.lower() for level in (tables.LEVELS if claim.table else fixtures.STABILITY)]
+    if claim.level and claim.level.lower() not in levels:
+        raise _wrong(claim, "stability level", claim.level, levels)
     if claim.table and claim.table not in tables.every():
-        raise wrong("stability table", claim.table, list(tables.every()))
+        raise _wrong(claim, "stability table", claim.table, tables.every())
     if claim.table and claim.binding not in tables.policy().bindings:
-        raise wrong("release binding", claim.binding, tables.policy().bindings)
+        raise _wrong(claim, "release binding", claim.binding, tables.policy().bindings)
     if claim.table and not policy.rows(claim, tables.every()[claim.table]):
         known_rows = [row.name for row in tables.every()[claim.table].rows]
-        raise wrong("row of that name and level", ", ".join(claim.rows) or claim.level, known_rows)
+        raise _wrong(claim, "row of that name and level", ", ".join(claim.rows) or claim.level, known_rows)
+
+
+def _wrong(claim: Claim, word: str, name: str, known: Iterable[str]) -> BadData:
+    message = f"claim '{claim.id}': no {word} '{name}'"
+    return BadData(claim.file, message, f"use one of: {', '.join(known)}", claim.line)
+
+
+def locate(claim: Claim, found: Columns) -> None:
+    """BadData where a claim names the version of a product that no release has.
+
+    A release that is not here is no bad data: the claim is unproven. Apart from :func:`validate`: what is attested
+    elsewhere may be of products that are not here.
+    """
+    products = {**dict.fromkeys(PRODUCTS), **{product: None for own in found.products.values() for product in own}}
+    for term in (*claim.old, *claim.new):
+        for condition in term.conditions:
+            if condition.product not in products:
+                raise _wrong(claim, "product", condition.product, products)
 
 
 def weighed(
@@ -215,9 +238,9 @@ def weighed(
     """What became of a claim whose pairs of releases are ``wanted`` and whose cells answered this."""
     shares, more = shared(claim, found, cells, asker)
     own = {release: what for release, what in damaged.items() if any(release in pair for pair in wanted)}
-    lacks = [*policy.unmeasured(claim, found.products), *more, *policy.lacks(claim, shares, wanted, own)]
-    if any(share.asked for share in shares):
-        lacks += policy.unmatched(claim, list(cells.values()), asker.subject)
+    seen = list(cells.values())
+    lacks = [*policy.unmeasured(claim, found.products), *more, *policy.unmatched(claim, seen, asker.subject)]
+    lacks += policy.lacks(claim, shares, wanted, own, seen)
     return Result(claim, tuple(shares), tuple(dict.fromkeys(lacks)))
 
 

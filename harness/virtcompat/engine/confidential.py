@@ -77,15 +77,27 @@ def _values(root: etree._Element) -> list[str]:
     return found
 
 
-def outside(folder: Path) -> Path:
-    """A directory for confidential findings, readable by its owner alone. UsageError where it is inside the project."""
+def proper(folder: Path) -> None:
+    """UsageError where a directory for confidential findings is inside the project, or can be read by others."""
     here = folder.resolve()
-    for project in (paths.data_root().resolve(), paths.PACKAGE.parent.resolve()):
+    for project in _projects():
         if here == project or project in here.parents:
             raise UsageError(f"{folder} is inside the project", "name a directory outside of it")
     if here.is_dir() and here.stat().st_mode & 0o077:
         raise UsageError(
             f"{folder} can be read by others", f"name a directory of your own: chmod 700 {folder}, or a new one"
         )
+
+
+def _projects() -> list[Path]:
+    """What may be published: the data, the package, and the checkout that it runs from, wherever the data are."""
+    checkout = paths.PACKAGE.parent.parent
+    own = [checkout] if (checkout / "fixtures").is_dir() else []
+    return [project.resolve() for project in (paths.data_root(), paths.PACKAGE.parent, *own)]
+
+
+def outside(folder: Path) -> Path:
+    """A directory for confidential findings, made where it is not there. UsageError where it is not :func:`proper`."""
+    proper(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

@@ -272,10 +272,10 @@ def run(selection: Selection, progress: Progress = lambda done, of: None) -> Mat
 
 def validated(selection: Selection) -> Selection:
     """The selection, once every name in it is known to exist; the one check that is no member is asked of grammars."""
-    engine.validated(replace(selection, checks=tuple(c for c in selection.checks if c != INCLUSION)))
     for kind in selection.kinds:
         if kind not in surfaces.every():
             raise UsageError(f"no kind of document '{kind}'", f"use one of: {', '.join(surfaces.every())}")
+    engine.validated(replace(selection, checks=tuple(c for c in selection.checks if c != INCLUSION)))
     return selection
 
 

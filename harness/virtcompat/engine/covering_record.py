@@ -16,7 +16,7 @@ from virtcompat.engine.generating import Garden, Generated
 from virtcompat.errors import LabError, NotAsked, UsageError
 from virtcompat.model import Answer, NotHere, Question
 from virtcompat.store import covering as store
-from virtcompat.store import fixtures, golden
+from virtcompat.store import fixtures, golden, releases
 from virtcompat.store.covering import Corpus, Document
 
 CHUNK = 400
@@ -38,13 +38,14 @@ class Recorded:
 def record(name: str, kinds: Sequence[str] = (), progress: Progress = lambda done, of: None) -> list[Recorded]:
     """Give a release the covering corpora of these kinds (all where none is named) and keep what it answers in golden/.
 
-    UsageError where CI is set, or the release has no golden records yet; LabError where it has no lab.
+    UsageError where CI is set, or there is no such release, or it has no golden records yet; LabError where it has no lab.
     """
     if os.environ.get("CI"):
         raise UsageError("recording refuses to run where CI is set", "record on a workstation and commit the data")
     for kind in kinds:
         if kind not in surfaces.every():
             raise UsageError(f"no kind '{kind}'", f"use one of: {', '.join(surfaces.every())}")
+    releases.find(name)
     if golden.provenance(name) is None:
         raise UsageError(f"{name} has no golden records yet", f"record all of it first: virt-compat record {name}")
     found = columns.find((name,))

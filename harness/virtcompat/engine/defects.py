@@ -107,6 +107,8 @@ def known(
 
     private: a directory of confidential ones, which are asked as well. UsageError for a name that there is not.
     """
+    if private:
+        confidential.proper(private)
     if private and not private.is_dir():
         raise UsageError(f"no directory {private}", "name the one that your own defects are in: NAME.xml, NAME.toml")
     several = store.load() + (store.load(where=private) if private else [])
@@ -221,8 +223,8 @@ def hunt(order: Order, *, minimise: bool = True, progress: Callable[[str], Progr
     if order.private:
         aside = partial(hunts.put_aside, confidential.outside(order.private))
     state = hunting.hunt(order, aside, progress("batches"))
-    signatures = {shrinking.plain(defect.signature) for defect in store.load()}
-    fresh = [f for f in state.finds.values() if new(f, signatures)]
+    recorded = store.load()
+    fresh = [f for f in state.finds.values() if new(f, recorded)]
     fresh.sort(key=lambda f: (-f.tier, -f.count, f.signature))
     hunted = Hunted(state, fresh)
     if minimise and fresh:
@@ -230,7 +232,7 @@ def hunt(order: Order, *, minimise: bool = True, progress: Callable[[str], Progr
     return hunted
 
 
-def new(find: Find, signatures: set[str]) -> bool:
+def new(find: Find, recorded: Sequence[Defect]) -> bool:
     """Whether a find is a break that neither the ledger, nor a rule, nor a recorded defect knows.
 
     What an older release does not know it does not keep, and a newer one may object to it: a document of somebody's that is
@@ -239,7 +241,9 @@ def new(find: Find, signatures: set[str]) -> bool:
     if find.check == "same-input" and find.change == "refused":
         return False
     serious = find.tier >= Tier.BREAK or (find.change in WHAT and find.change != "invalid")
-    return serious and not find.entry and not find.known and shrinking.plain(find.signature) not in signatures
+    own = shrinking.plain(find.signature)
+    known = any(own == shrinking.plain(defect.signature) or defect.covered(own) for defect in recorded)
+    return serious and not find.entry and not find.known and not known
 
 
 def _minimise(hunted: Hunted, order: Order, progress: Progress) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from virtcompat import checks, outputs, surfaces
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import labs, witness
 from virtcompat.engine import run as engine
+from virtcompat.engine import witness
 from virtcompat.engine.answers import Answers
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.memory import Memory, document
@@ -46,12 +46,6 @@ class Request:
     budget: float | None = None
     minimise: bool = True
     forgive: bool = False  # what this machine cannot ask does not make the judgement inconclusive
-
-
-def adopt(kind: str, how: Mapping[str, str]) -> str:
-    """Keep a lab as the release ``candidate``, in place of the last one; its name."""
-    labs.add(releases.CANDIDATE, kind, how)
-    return releases.CANDIDATE
 
 
 @dataclass(slots=True)

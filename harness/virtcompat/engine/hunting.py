@@ -74,23 +74,37 @@ class Batch:
 
 def plan(order: Order, rules: Rules, releases: Sequence[str]) -> list[Batch]:
     """Every batch of a hunt, in order: all of one kind, driver and release together. UsageError where there is none."""
-    shares = [
-        s for s in rules.shares
-        if (not order.kinds or s.kind in order.kinds) and (not order.drivers or s.driver in order.drivers)
-    ]  # fmt: skip
+    shares = wanted(order, rules)
     if not shares:
         raise UsageError(
             "no share of a hunt is of this kind and driver", "see suites/properties/hunt.toml for those that are"
         )
-    total = sum(share.share for share in shares)
     batches = []
-    for share in shares:
-        left = max(1, round(order.count * share.share / total))
+    for share, left in zip(shares, apportioned(order.count, shares), strict=True):
         for at, release in enumerate(releases):
             own = left // len(releases) + (at < left % len(releases))
             sizes = [rules.chunk] * (own // rules.chunk) + ([own % rules.chunk] if own % rules.chunk else [])
             batches += [Batch(share, release, number, size) for number, size in enumerate(sizes)]
     return batches
+
+
+def wanted(order: Order, rules: Rules) -> list[Share]:
+    """The shares of the kinds and drivers that are hunted with."""
+    return [
+        s for s in rules.shares
+        if (not order.kinds or s.kind in order.kinds) and (not order.drivers or s.driver in order.drivers)
+    ]  # fmt: skip
+
+
+def apportioned(count: int, shares: Sequence[Share]) -> list[int]:
+    """Documents of each share, ``count`` in all; where rounding is off, those that it moved furthest give way first."""
+    total = sum(share.share for share in shares)
+    sizes = [max(1, round(count * share.share / total)) for share in shares]
+    while shares and (over := sum(sizes) - count):
+        sign = 1 if over > 0 else -1
+        off = [sign * (size - count * share.share / total) for size, share in zip(sizes, shares, strict=True)]
+        sizes[off.index(max(off))] -= sign
+    return sizes
 
 
 @dataclass(slots=True)
@@ -356,6 +370,7 @@ def identity(order: Order, found: Columns, rules: Rules) -> str:
     known = [(k.signature.pattern, k.around, k.kinds) for k in rules.known]
     aside = str(order.private.resolve()) if order.private else ""
     body = [order.count, order.seed, order.kinds, order.drivers, found.names, labs, shares, rules.chunk, known, aside]
+    body.append(apportioned(order.count, wanted(order, rules)))
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:20]
 
 

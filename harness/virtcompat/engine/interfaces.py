@@ -49,9 +49,9 @@ def of_interfaces(
         histories += _of_surface(recorded[name], pattern, found, records)
         progress(at, len(names))
     if not histories:
-        raise UsageError(
-            f"no interface of {', '.join(names)} matches '{pattern}'", f"see golden/*/{names[0]}/, or try '*{pattern}*'"
-        )
+        wider = f"*{pattern.strip('*')}*"
+        remedy = f"see golden/*/{names[0]}/" + (f", or try '{wider}'" if wider != pattern else "")
+        raise UsageError(f"no interface of {', '.join(names)} matches '{pattern}'", remedy)
     return histories
 
 

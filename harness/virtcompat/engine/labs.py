@@ -15,9 +15,21 @@ from virtcompat.labs import archive, build, open_lab
 from virtcompat.model import NotHere
 from virtcompat.store import golden, paths, releases
 
+#: What a release of the user's own may be called: it names a file, and stands in a cell.
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+#: What to do where a lab that is being added cannot be entered, by its kind.
+REMEDIES = {"root": "name a directory that holds a root file system", "command": "name a command that is here"}
+
 
 def shipped() -> list[str]:
     return [r.name for r in releases.shipped()]
+
+
+def taken() -> set[str]:
+    """Names that are somebody's: of shipped releases and their flavours, and the gate's own."""
+    return {releases.CANDIDATE} | {
+        n for r in releases.shipped() for n in (r.name, *(f"{r.name}-{f}" for f in r.flavours))
+    }
 
 
 def create(name: str, mirror: str, *, refresh: bool, progress: Callable[[str], None] = lambda words: None) -> str:
@@ -47,9 +59,21 @@ def sources(name: str, mirror: str = "") -> Path:
 
 def add(name: str, kind: str, how: Mapping[str, str]) -> str:
     """Write a release of the user's own and try it; nothing is kept where it does not start."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name) or name in shipped():
-        remedy = "use lower-case letters, digits, '.', '+' and '-', and no shipped release's name"
+    if not NAME.fullmatch(name) or name in taken():
+        remedy = (
+            "use at most 64 lower-case letters, digits, '.', '+' and '-', and the name of no shipped release or lab"
+        )
         raise UsageError(f"'{name}' cannot be a release's name", remedy)
+    return _keep(name, kind, how)
+
+
+def adopt(kind: str, how: Mapping[str, str]) -> str:
+    """Keep a lab as the release ``candidate``, in place of the last one; its name."""
+    _keep(releases.CANDIDATE, kind, how)
+    return releases.CANDIDATE
+
+
+def _keep(name: str, kind: str, how: Mapping[str, str]) -> str:
     kind, how = _over_ssh(how) if kind == "command" else (kind, how)
     try:
         shlex.split(how.get("host", ""))
@@ -58,7 +82,7 @@ def add(name: str, kind: str, how: Mapping[str, str]) -> str:
     release = releases.Release(name, lab={"kind": kind, **how})
     lab = open_lab(release)
     if isinstance(lab, NotHere):
-        raise UsageError(f"{name}: {lab.reason}", lab.remedy)
+        raise UsageError(f"{name}: {lab.reason}", REMEDIES.get(kind, lab.remedy))
     libvirt, qemu = own_versions(lab)
     releases.keep(replace(release, products={"libvirt": libvirt, "qemu": qemu}))
     return f"{name}: libvirt {libvirt}, QEMU {qemu or 'none'}; now a column of every matrix"
@@ -90,7 +114,8 @@ def listing() -> Iterator[str]:
 def remove(name: str) -> list[str]:
     """Remove a lab's files, or a user's release; UsageError where there is neither."""
     file = paths.config_dir() / "releases" / f"{name}.toml"
-    if file.exists():
+    # A name with a directory in it is no release's: its file would be somebody else's.
+    if NAME.fullmatch(name) and file.exists():
         file.unlink()
         return [f"{name}: no longer a release"]
     gone = build.remove(releases.find(name))

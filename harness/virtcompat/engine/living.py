@@ -99,14 +99,22 @@ def read(source: Path) -> Written:
             if word in ("old", "new"):
                 names[word] = rest.strip()
             elif line:
-                steps.append(life.read(line))
+                steps.append(_step(line))
         except ValueError as error:
-            raise BadData(source, str(error), "write steps as 'virt-compat life' prints them", number) from error
+            remedy = "write 'old: RELEASE', 'new: RELEASE', then steps as 'virt-compat life' prints them"
+            raise BadData(source, str(error), remedy, number) from error
     if not steps or not names.get("old"):
         raise BadData(
             source, "no life: 'old: RELEASE', 'new: RELEASE', then a step a line", "see 'virt-compat life --help'"
         )
     return Written(names["old"], names.get("new", names["old"]), tuple(steps))
+
+
+def _step(line: str) -> Step:
+    """The step that a line holds. Raises ValueError, which says what a line must be."""
+    if len(line.split()) < 2:
+        raise ValueError(f"'{line}' is no step: a line is VERB HOST and the verb's words, as in 'start north guest-1'")
+    return life.read(line)
 
 
 def pairs(found: Columns) -> list[tuple[str, str]]:
@@ -152,7 +160,7 @@ def known_lives() -> tuple[KnownLife, ...]:
         tables.check_keys(source, entry, KNOWN, ("name", "signatures", "life", "summary", "why"))
         try:
             for line in entry["life"]:
-                life.read(line)
+                _step(line)
         except ValueError as error:
             raise BadData(
                 source, f"{entry['name']}: {error}", "write steps as 'virt-compat life' prints them"

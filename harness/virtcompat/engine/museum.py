@@ -11,20 +11,23 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from virtcompat import surfaces
 from virtcompat.checks.reproduce import CHECK as REPRODUCE
 from virtcompat.engine import columns as columns_module
-from virtcompat.engine import gate, run
+from virtcompat.engine import gate, guests, remote, run
 from virtcompat.engine.columns import Columns
 from virtcompat.engine.gate import Request, Stage
 from virtcompat.engine.memory import Memory
-from virtcompat.errors import BadData, LabError, NotAsked
+from virtcompat.engine.run import Selection
+from virtcompat.errors import BadData, LabError, NotAsked, UsageError
 from virtcompat.judgement import Item, Judgement, Standing
 from virtcompat.labs import faults
 from virtcompat.labs.faults import FaultedLab
-from virtcompat.model import STATIC, CellKey, NotHere, Tier
-from virtcompat.store import paths
+from virtcompat.model import NO_DRIVER, STATIC, CellKey, NotHere, Tier
+from virtcompat.store import paths, tables
 from virtcompat.store.regressions import FILES, Expected, Piece
 
 CANDIDATE = "candidate"
@@ -74,6 +77,44 @@ class Result:
         return self.word in ("detected", "silent")
 
 
+def check(pieces: Sequence[Piece]) -> None:
+    """BadData, with file and line, where a piece names a surface, driver, check or case that does not exist."""
+    for piece in pieces:
+        for key, narrowed in (
+            ("surfaces", Selection(kinds=piece.surfaces)),
+            ("drivers", Selection(drivers=piece.drivers)),
+            ("checks", Selection(checks=piece.checks)),
+        ):
+            try:
+                run.validated(narrowed)
+            except UsageError as error:
+                raise _bad(piece, key, error.message, error.remedy) from error
+        lost = [s for s in piece.surfaces if s in surfaces.every_recorded()] + [c for c in piece.checks if c == STATIC]
+        if lost and piece.drivers and NO_DRIVER not in piece.drivers:
+            raise _bad(piece, "drivers", f"'{lost[0]}' has no driver, and 'drivers' leaves it out", "leave one out")
+        cases = _cases(piece) if piece.cases else set()
+        for pattern in piece.cases:
+            if not any(fnmatchcase(case, pattern) for case in cases):
+                raise _bad(
+                    piece, "cases", f"'{pattern}' matches no case of what is asked", "correct it, or leave it out"
+                )
+
+
+def _bad(piece: Piece, key: str, message: str, remedy: str) -> BadData:
+    return BadData(piece.file, message, remedy, tables.line_of(Path(piece.file), key))
+
+
+def _cases(piece: Piece) -> set[str]:
+    """The names of everything that a piece asks about and that has a name: documents, guests, a client's calls."""
+    asked = {*piece.surfaces, *piece.drivers, *piece.checks}
+    found = {f.case for f in run.own_documents(Selection(kinds=piece.surfaces, drivers=piece.drivers))}
+    if asked & {guests.KIND, *guests.CHECKS}:
+        found |= {f"{machine}/{devices}" for machine, devices, *_ in guests.configurations(guests.VERSIONED)}
+    if asked & {remote.KIND, remote.DRIVER, *remote.CHECKS}:
+        found |= {f"{transport}/{call}" for call, transports in remote.calls().items() for transport in transports}
+    return found
+
+
 def with_faults(piece: Piece) -> Columns:
     """The release and a candidate of the same packages with the piece's faults, as the gate takes its columns.
 
@@ -95,7 +136,8 @@ def with_faults(piece: Piece) -> Columns:
     for fault in piece.faults:
         if fault.kind in FILES and not any(fault.digest() in made.applied for made in every):
             remedy = "correct its path, or create the labs that have it"
-            raise BadData(piece.file, f"a {fault.kind} fault finds nothing in any lab of {piece.release}", remedy)
+            words = f"a {fault.kind} fault finds nothing in any lab of {piece.release}"
+            raise BadData(piece.file, words, remedy, fault.line)
     return found
 
 
@@ -154,7 +196,7 @@ def _result(piece: Piece, found: Columns, judgement: Judgement, idle: bool) -> R
 
 def asked(piece: Piece, found: Columns) -> tuple[str, ...]:
     """The checks and surfaces that a candidate of this piece is asked; it has no records that it could reproduce."""
-    keys = run.keys(found, run.Selection(piece.checks, piece.surfaces, piece.drivers))
+    keys = run.keys(found, Selection(piece.checks, piece.surfaces, piece.drivers))
     mine = {_by(key) for key in keys if CANDIDATE in (key.old, key.new)}
     return tuple(sorted(mine - {REPRODUCE.name}))
 
@@ -210,17 +252,22 @@ class Tour:
         return [p for p in chosen if self.results[p.name].word in words]
 
     @property
-    def rate(self) -> float:
-        """The share of the regressions that was seen, of all that were to be; 1 where there is none."""
-        every = [p for p in self.pieces if not p.control]
-        return len(self.of("detected")) / len(every) if every else 1.0
+    def regressions(self) -> list[Piece]:
+        """The regressions that the gate was asked about."""
+        return self.of("detected", "missed", control=False)
+
+    @property
+    def rate(self) -> float | None:
+        """The share of the regressions that was seen, of those that were asked; None where none was."""
+        every = self.regressions
+        return len(self.of("detected")) / len(every) if every else None
 
     def by_check(self) -> dict[str, tuple[int, int]]:
         """Check or surface -> (regressions that it saw, that it was asked about), those that saw most first."""
         counts: dict[str, tuple[int, int]] = {}
-        for piece in self.pieces:
+        for piece in self.regressions:
             result = self.results[piece.name]
-            for name in result.asked if not piece.control else ():
+            for name in result.asked:
                 saw, of = counts.get(name, (0, 0))
                 counts[name] = saw + (name in result.by), of + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1][0], item[0])))
@@ -232,7 +279,7 @@ class Tour:
             return 1
         if self.of("unasked"):
             return 3
-        return 0 if self.rate >= ENOUGH else 1
+        return 0 if self.rate is None or self.rate >= ENOUGH else 1
 
 
 def tour(
@@ -242,9 +289,13 @@ def tour(
     *,
     again: bool = False,
 ) -> Tour:
-    """Judge these pieces one after the other; each is told as it is done. NotAsked where there is none."""
+    """Judge these pieces one after the other; each is told as it is done.
+
+    NotAsked where there is none, BadData where one names what does not exist, before anything is asked.
+    """
     if not pieces:
         raise NotAsked("the museum has no such piece", "see 'virt-compat museum --list'")
+    check(pieces)
     results = {}
     for piece in pieces:
         results[piece.name] = exhibit(piece, stage(piece.name), again=again)

@@ -10,6 +10,8 @@ from virtcompat.engine.museum import ENOUGH, Result, Seen, Tour
 from virtcompat.store.regressions import Expected, Piece
 
 CONTROLS = {Expected.HARMLESS: "harmless", Expected.SILENT: "control"}
+#: A result's word, where it is told in another way.
+TOLD = {"unasked": "not asked"}
 WIDE = 160
 
 
@@ -25,7 +27,7 @@ def listing(pieces: Sequence[Piece]) -> str:
 
 def line(piece: Piece, result: Result) -> str:
     """What came of one piece, told as it is done."""
-    words = [f"{piece.name}: {result.word}"]
+    words = [f"{piece.name}: {outcome(result)}"]
     if result.by:
         words.append("by " + ", ".join(f"{name} {n}" for name, n in sorted(result.by.items(), key=lambda i: -i[1])))
     words.append(f"({result.verdicts} verdicts, {result.seconds:.0f} s) {piece.title}")
@@ -35,6 +37,11 @@ def line(piece: Piece, result: Result) -> str:
     if result.why:
         lines.append(f"    not asked: {cut(result.why)}")
     return "\n".join(lines)
+
+
+def outcome(result: Result) -> str:
+    """What came of a piece in a word or two."""
+    return TOLD.get(result.word, result.word)
 
 
 def said(seen: Seen) -> str:
@@ -53,17 +60,14 @@ def text(tour: Tour) -> str:
 
 
 def _summary(tour: Tour) -> Iterator[str]:
-    regressions = [p for p in tour.pieces if not p.control]
-    controls = [p for p in tour.pieces if p.control]
-    if regressions:
-        seen = len(tour.of("detected"))
-        yield f"regressions: {seen} of {len(regressions)} detected ({tour.rate:.1%}; at least {ENOUGH:.0%} is asked)"
-    if controls:
-        alarms = len(tour.of("alarm"))
-        yield f"controls and harmless changes: {len(controls)}, false alarms: {alarms}"
+    if tour.rate is not None:
+        seen, of = len(tour.of("detected")), len(tour.regressions)
+        yield f"regressions: {seen} of {of} detected ({tour.rate:.1%}; at least {ENOUGH:.0%} is asked)"
+    if controls := tour.of("silent", "alarm", control=True):
+        yield f"controls and harmless changes: {len(controls)}, false alarms: {len(tour.of('alarm'))}"
     for word in ("missed", "alarm", "unasked"):
         if names := [p.name for p in tour.of(word)]:
-            yield f"{word}: {', '.join(names)}"
+            yield f"{TOLD.get(word, word)}: {', '.join(names)}"
 
 
 def _by_check(tour: Tour) -> Iterator[str]:
@@ -80,8 +84,8 @@ def as_json(tour: Tour) -> str:
         for p in tour.pieces
     ]
     whole = {
-        "detected": len(tour.of("detected")), "regressions": sum(not p.control for p in tour.pieces),
-        "rate": round(tour.rate, 4), "alarms": [p.name for p in tour.of("alarm")],
+        "detected": len(tour.of("detected")), "regressions": len(tour.regressions),
+        "rate": None if tour.rate is None else round(tour.rate, 4), "alarms": [p.name for p in tour.of("alarm")],
         "missed": [p.name for p in tour.of("missed")], "unasked": [p.name for p in tour.of("unasked")],
         "checks": {name: {"saw": saw, "of": of} for name, (saw, of) in tour.by_check().items()},
         "pieces": rows, "exit_code": tour.exit_code,
@@ -101,7 +105,8 @@ def _page(tour: Tour) -> Iterator[str]:
     yield ""
     yield from (f"- {each}" for each in _summary(tour))
     yield ""
-    yield from _table(("check or surface", "saw", "was asked about", "rate"), _rates(tour))
+    if rates := _rates(tour):
+        yield from _table(("check or surface", "saw", "was asked about", "rate"), rates)
     for product in sorted({p.product for p in tour.pieces if not p.control}):
         yield f"## {product}"
         yield ""
@@ -113,7 +118,7 @@ def _page(tour: Tour) -> Iterator[str]:
         yield "## Controls and harmless changes"
         yield ""
         rows = [
-            (p.name, p.title, CONTROLS[p.expected], tour.results[p.name].word, str(tour.results[p.name].verdicts))
+            (p.name, p.title, CONTROLS[p.expected], outcome(tour.results[p.name]), str(tour.results[p.name].verdicts))
             for p in controls
         ]
         yield from _table(("piece", "what is different", "kind", "outcome", "verdicts"), rows)
@@ -138,7 +143,7 @@ def _rows(tour: Tour, pieces: Sequence[Piece]) -> Iterator[tuple[str, ...]]:
             p.name,
             f"{p.broken} → {p.fixed}",
             p.title,
-            result.word,
+            outcome(result),
             by,
             f"`{first.replace('`', '´')}`" if first else "",
         )

@@ -64,7 +64,7 @@ def record(name: str, part: Part | None = None, progress: Progress = lambda done
     """
     part = part or Part()
     surfaces_chosen = registry.choose("virtcompat.surfaces.recorded", "SURFACE", part.surfaces, "recorded surface")
-    drivers.choose(part.drivers)
+    _chosen(name, part.drivers)
     release = releases.find(name)
     before = golden.provenance(name)
     if not part.whole and before is None:
@@ -99,6 +99,13 @@ def record(name: str, part: Part | None = None, progress: Progress = lambda done
     products = known | {"libvirt": libvirt, "qemu": qemu} | _others(found, name)
     probe = before.probe if before and not part.whole and not part.drivers else probe_digest()
     return recorder.finish(golden.Provenance(name, products, packages, probe, how))
+
+
+def _chosen(name: str, names: tuple[str, ...]) -> None:
+    """UsageError for a driver that there is not, and one that is asked no document."""
+    for driver in drivers.choose(names).values() if names else ():
+        if not driver.kinds:
+            raise UsageError(f"driver {driver.name} has no documents", f"virt-compat record {name} --surface drivers")
 
 
 def _open(

@@ -6,10 +6,11 @@ import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
-from virtcompat.engine import evidence
+from virtcompat.engine import columns, evidence
 from virtcompat.errors import UsageError
 from virtcompat.judgement import Waiver, fingerprint
 from virtcompat.model import Finding, Tier
+from virtcompat.policy import waivers as policy
 from virtcompat.renderers import sentence
 from virtcompat.store import waivers
 
@@ -35,12 +36,17 @@ def waive(cell: str, file: Path, chosen: str, words: Mapping[str, str]) -> Waive
     made = Waiver(
         print_, key.check, where, words["reason"], words["owner"], words["issue"], words["expires"], str(file)
     )
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{file}: no such directory", "make it first")
     before = file.read_bytes() if file.exists() else None
     try:
         if before is not None:
             waivers.read(file)
         waivers.write(file, made, f"{case}: {finding.tier.label}: {sentence(finding)}")
-        return waivers.read(file, datetime.date.today())[-1]
+        written = waivers.read(file, datetime.date.today())[-1]
+        if policy.ended(written, datetime.date.today(), columns.find((key.new,)).products[key.new]):
+            raise UsageError(f"a waiver until {written.expires} has ended already", "choose a later --expires")
+        return written
     except Exception:
         # What was there must not suffer from what is wrong with the new one.
         if before is not None:

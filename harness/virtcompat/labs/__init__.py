@@ -73,5 +73,6 @@ def open_lab(release: Release) -> Lab | NotHere:
     """The lab of a release, if this machine has it."""
     kind = release.lab.get("kind", "built")
     if kind not in lab_kinds():
-        raise UsageError(f"release {release.name}: no lab kind '{kind}'", f"use one of: {', '.join(lab_kinds())}")
+        remedy = f"use one of: {', '.join(lab_kinds())}; or 'virt-compat lab remove {release.name}'"
+        raise UsageError(f"release {release.name}: no lab kind '{kind}'", remedy)
     return lab_kinds()[kind].open(release)

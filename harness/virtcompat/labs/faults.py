@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtcompat.errors import LabError
+from virtcompat.errors import BadData, LabError
 from virtcompat.labs import BOOTSTRAP, Lab, within
 from virtcompat.labs.faultfiles import altered, matching
 from virtcompat.labs.kinds.built import BuiltLab
@@ -207,7 +207,12 @@ def faulted(lab: Lab, name: str, faults: Sequence[Fault], flavour: str = "") -> 
     digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     bench = Bench(lab, flavour, paths.cache_dir() / "faults" / digest[:20])
     for fault in faults:
-        bench.apply(fault)
+        try:
+            bench.apply(fault)
+        except BadData as error:
+            if not fault.file:
+                raise
+            raise BadData(fault.file, error.message, error.remedy, fault.line) from error
     other_files = bool(bench.binds)
     before = _clock(bench, next((f for f in faults if f.kind == "clock"), None))
     talk = [rule(f) for f in faults if f.kind in TALK]

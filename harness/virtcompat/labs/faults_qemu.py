@@ -18,6 +18,7 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 
 from virtcompat.errors import BadData
+from virtcompat.store.regressions import CHANGES
 
 #: Of a VMStateDescription: its two versions, the table of fields.
 VERSION, MINIMUM, FIELDS = 12, 16, 72
@@ -27,7 +28,6 @@ MOST = 200  # no section has more fields, nor a higher version
 RELATIVE = 8  # R_X86_64_RELATIVE: what stands at a place is the base address and the addend
 ENTRY = struct.Struct("<QQq")
 NEVER = 1 << 20  # a version that no section has: fields since then are not sent
-CHANGES = ("lost", "longer", "moved", "raised", "renamed", "unasked")
 REMEDY = "correct the piece's fault"
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from virtcompat.errors import Absent, BadData, LabError
 from virtcompat.labs import Lab
 from virtcompat.labs.qemu import Failed, Machine, QemuSessions, Recorded
-from virtcompat.labs.session import DEATHS, Session, Start
+from virtcompat.labs.session import DEATHS, OpenFailed, Session, Start
 from virtcompat.store import paths
 
 PROBES = paths.PACKAGE / "probes"
@@ -88,7 +88,13 @@ class LabVisit:
         return Session(Start(self.lab.command(daemon=daemon is not None), opening, limit, source=source))
 
     def _reply(self, session: Session, request: Mapping[str, Any]) -> dict[str, Any]:
-        reply = next(reply for _, reply in session.ask([dict(request)]))
+        try:
+            reply = next(reply for _, reply in session.ask([dict(request)]))
+        except OpenFailed as error:
+            # What its start misses is missing in the lab as well.
+            if error.reply.get("status") != "absent":
+                raise LabError(f"{self.release}: {error.message}", error.remedy) from error
+            reply = error.reply
         if reply["status"] == "absent":
             raise Absent(f"{self.release}: {reply['message']}", "install it in the lab")
         if reply["status"] in DEATHS or reply["status"] == "failed":

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from virtcompat.judgement import fingerprint
-from virtcompat.model import CellKey, Outcome, Verdict
+from virtcompat.model import NO_DRIVER, CellKey, Outcome, Verdict
 from virtcompat.policy import stability
 from virtcompat.policy.stability import RowVerdict, Step
 from virtcompat.store.claims import Claim, Term
@@ -42,6 +43,7 @@ class Subject:
 
 
 Subjects = Callable[[str, str], Subject]  # of (kind, case)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Seen:
     key: CellKey
     asked: frozenset[str]
     verdicts: Sequence[Verdict]
+
+    @property
+    def cases(self) -> frozenset[str]:
+        """Its cases that are known by name, answered or not: a document is one whether or not anybody answers."""
+        put = (v.case for v in self.verdicts if v.outcome in UNKNOWN and self.key.driver != NO_DRIVER)
+        return self.asked.union(put)
 
     @property
     def digest(self) -> str:
@@ -226,9 +234,16 @@ def row_shares(
 
 
 def lacks(
-    claim: Claim, shares: Sequence[Share], wanted: Sequence[tuple[str, str]], damaged: Mapping[str, str]
+    claim: Claim,
+    shares: Sequence[Share],
+    wanted: Sequence[tuple[str, str]],
+    damaged: Mapping[str, str],
+    cells: Sequence[Seen] = (),
 ) -> list[Lack]:
-    """Why a claim whose cells say this may be unproven: what has no answer, which name of its scope no cell covers."""
+    """Why a claim whose cells say this may be unproven: what has no answer, which name of its scope no cell covers.
+
+    What a cell has that the claim's own patterns leave out is not called unasked; :func:`unmatched` says it.
+    """
     found = [Lack(f"{release}: its golden records are damaged ({what})", "git checkout golden/")
              for release, what in damaged.items()]  # fmt: skip
     reasons = Counter(_reason(v) for s in shares for v in s.missing)
@@ -238,40 +253,64 @@ def lacks(
     ]
     if not wanted:
         return [*found, Lack(f"no pair of releases is in its scope ({claim.way})", "virt-compat lab add NAME …")]
-    told = {(s.key.old, s.key.new) for s in shares if s.asked or s.missing}
-    for old, new in wanted:
-        if (old, new) not in told and not {old, new} & damaged.keys():
-            found.append(
-                Lack(f"nothing was asked from {old} to {new}", "see 'virt-compat list checks' for the directions")
-            )
     keys = [s.key for s in shares if s.asked or s.missing]
-    found += _uncovered("check", claim.checks, {k.check for k in keys})
-    found += _uncovered("surface", claim.surfaces, {k.kind for k in keys})
-    found += _uncovered("driver", claim.drivers, {k.driver for k in keys})
+    every = [] if claim.table else [s.key for s in cells if s.asked or any(v.outcome in UNKNOWN for v in s.verdicts)]
+    pairs_told = [{(k.old, k.new) for k in of} for of in (keys, every)]
+    for old, new in wanted:
+        if not {old, new} & damaged.keys():
+            remedy = "see 'virt-compat list checks' for the directions"
+            found += _uncovered(claim, f"nothing was asked from {old} to {new}", remedy, (old, new), *pairs_told)
+    for word, names, told in (
+        ("check", claim.checks, [{k.check for k in of} for of in (keys, every)]),
+        ("surface", claim.surfaces, [{k.kind for k in of} for of in (keys, every)]),
+        ("driver", claim.drivers, [{k.driver for k in of} for of in (keys, every)]),
+    ):
+        for name in names:
+            what, remedy = f"no cell covers the {word} '{name}'", f"see 'virt-compat list {word}s'"
+            found += _uncovered(claim, what, remedy, name, *told)
     return found
 
 
-def _uncovered(word: str, names: Collection[str], told: Collection[str]) -> Iterator[Lack]:
-    for name in names:
-        if name not in told:
-            yield Lack(f"no cell covers the {word} '{name}'", f"see 'virt-compat list {word}s'")
+def _uncovered(
+    claim: Claim, what: str, remedy: str, of: T, told: Collection[T], every: Collection[T]
+) -> Iterator[Lack]:
+    """What is said of a name, or a pair of releases, that is not ``told`` of; every: those of whole cells.
+
+    Where a claim's patterns leave nothing at all, what is wrong with the patterns is said in its place.
+    """
+    if of in told or (of in every and not told):
+        return
+    yield Lack(f"{what} within its {_narrowing(claim)}", "widen it") if of in every else Lack(what, remedy)
 
 
 def unmatched(claim: Claim, cells: Sequence[Seen], subjects: Subjects) -> Iterator[Lack]:
-    """The patterns of a claim's scope that no asked case matches."""
-    asked = {(seen.key.kind, case) for seen in cells for case in seen.asked}
+    """The patterns of a claim's scope that no asked case matches; else, where no case matches all of it, its keys."""
+    asked = {(seen.key.kind, case) for seen in cells for case in seen.cases}
+    if not asked:
+        return
     machines = {machine(kind, case, subjects) for kind, case in asked} if claim.machines else set()
-    for word, patterns, names in (
-        ("cases", claim.cases, {case for _, case in asked}),
-        ("machines", claim.machines, machines),
-    ):
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                yield Lack(f"{word} = '{pattern}' matches nothing that was asked", "correct the pattern")
+    wrong = [
+        f"{word} = '{pattern}'"
+        for word, patterns, names in (
+            ("cases", claim.cases, {case for _, case in asked}),
+            ("machines", claim.machines, machines),
+        )
+        for pattern in patterns
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
     for path in claim.where:
         alone = replace(claim, where=(path,), cases=(), machines=(), level="")
         if not any(any(about(alone, seen, subjects)) for seen in cells):
-            yield Lack(f"where = '{path}' matches nothing that was asked", "correct the pattern")
+            wrong.append(f"where = '{path}'")
+    yield from (Lack(f"{pattern} matches nothing that was asked", "correct the pattern") for pattern in wrong)
+    shares = [share(claim, seen, subjects) for seen in cells] if not wrong and not claim.table else []
+    if shares and not any(one.asked or one.missing for one in shares):
+        yield Lack(f"nothing that was asked is within its {_narrowing(claim)}", "widen it")
+
+
+def _narrowing(claim: Claim) -> str:
+    """The keys by which a claim is about some cases of its cells alone."""
+    return " and ".join(key for key in ("cases", "machines", "where", "level") if getattr(claim, key))
 
 
 def _reason(verdict: Verdict) -> tuple[str, str]:

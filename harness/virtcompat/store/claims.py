@@ -178,7 +178,8 @@ def _misshapen(raw: Mapping[str, object]) -> Problems:
         if key not in KEYS:
             yield f"unknown key {key!r}", f"use one of: {', '.join(KEYS)}"
         elif not isinstance(value, KEYS[key]) and not (key in ("from", "to") and isinstance(value, str)):
-            yield f"'{key}' must be a {KEYS[key].__name__}", "correct the value"
+            remedy = f'write {key} = ["…"]' if KEYS[key] is list else f'write {key} = "…"'
+            yield f"'{key}' must be a {KEYS[key].__name__}", remedy
         elif key not in PROSE and not _words(value):
             yield f"'{key}' is empty, or not in one line", "leave it out, or name something"
     for key in REQUIRED:

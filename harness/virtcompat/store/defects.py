@@ -7,6 +7,7 @@ security matter is never kept here (:mod:`virtcompat.engine.confidential` has th
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from virtcompat.errors import BadData
 from virtcompat.store import paths, tables
 
 KEYS = {
-    "kind": str, "driver": str, "what": str, "signature": str, "shows": list, "summary": str, "why": str, "reference": str,
-    "context": dict,
+    "kind": str, "driver": str, "what": str, "signature": str, "covers": list, "shows": list, "summary": str, "why": str,
+    "reference": str, "context": dict,
 }  # fmt: skip
 REQUIRED = ("kind", "driver", "what", "signature", "shows", "summary", "why")
 #: What a document does, the worst first.
@@ -33,7 +34,8 @@ WHATS = {
 class Defect:
     """One cause. what: one of :data:`WHATS`; signature: of its findings; shows: where it was seen when it was recorded.
 
-    A place is a release, or releases on the way: ``debian-11 -> debian-14``.
+    A place is a release, or releases on the way: ``debian-11 -> debian-14``. covers: patterns of the signatures that the same
+    cause has on other drivers, in other kinds of document and by other properties; each is of a whole signature.
     """
 
     name: str
@@ -48,6 +50,11 @@ class Defect:
     reference: str = ""
     context: tuple[tuple[str, str], ...] = ()
     file: str = ""
+    covers: tuple[str, ...] = ()
+
+    def covered(self, signature: str) -> bool:
+        """Whether findings of a signature, one that is not its own, are this defect's."""
+        return any(re.fullmatch(pattern, signature) for pattern in self.covers)
 
 
 def folder() -> Path:
@@ -78,11 +85,25 @@ def read(file: Path) -> Defect:
         raise BadData(meta, f"what = '{table['what']}'", f"use one of: {', '.join(WHATS)}", at)
     if not table["shows"]:
         raise BadData(meta, "'shows' is empty", "name where it was seen", tables.line_of(meta, "shows"))
+    covers = _patterns(meta, table.pop("covers", []))
     text = documents.read_text(file)
     documents.check_root(file, text, table["kind"])
     context = tuple(sorted((str(k), str(v)) for k, v in table.pop("context", {}).items()))
     fields = {**table, "shows": tuple(table["shows"])}
-    return Defect(name=file.stem, text=text, context=context, file=str(file), **fields)
+    return Defect(name=file.stem, text=text, context=context, file=str(file), covers=covers, **fields)
+
+
+def _patterns(meta: Path, patterns: list[object]) -> tuple[str, ...]:
+    """What else a defect covers; BadData where that is no regular expression."""
+    at = tables.line_of(meta, "covers")
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise BadData(meta, "'covers' must be a list of patterns", "correct it", at)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise BadData(meta, f"'{pattern}' is no regular expression: {error}", "correct it", at) from error
+    return tuple(map(str, patterns))
 
 
 def write(defect: Defect, where: Path) -> Path:
@@ -90,10 +111,10 @@ def write(defect: Defect, where: Path) -> Path:
     where.mkdir(parents=True, exist_ok=True)
     file = where / f"{defect.name}.xml"
     file.write_text(defect.text.rstrip() + "\n", encoding="utf-8", newline="")
-    keys = ("kind", "driver", "what", "signature", "shows", "summary", "why", "reference")
+    keys = ("kind", "driver", "what", "signature", "covers", "shows", "summary", "why", "reference")
     # A JSON string or list of strings is a TOML one.
     lines = [
-        f"{key} = {json.dumps(list(value) if key == 'shows' else value, ensure_ascii=False)}"
+        f"{key} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}"
         for key in keys
         if (value := getattr(defect, key))
     ]

@@ -1,4 +1,4 @@
-"""Part files: what one shard of a run found, lines of JSON with a digest at the end; zstd where the name ends in .zst.
+"""Part files: what one shard of a run found, lines of JSON with a digest at the end; written as zstd where the name ends in .zst.
 
 {"schema": "virt-compat/part/1", "shard": [2, 5], "inputs": {…}, …}     what was judged, and of what it is a part
 {"cell": […], "counts": {…}, …}                                         one line a cell
@@ -23,6 +23,8 @@ from virtcompat.errors import BadData
 
 SCHEMA = "virt-compat/part/1"
 AGAIN = "judge this shard again"
+#: The first bytes of a zstd frame (RFC 8878, 3.1.1): a part is read whatever it has been named since.
+ZSTD = b"\x28\xb5\x2f\xfd"
 Record = Mapping[str, object]
 
 
@@ -99,7 +101,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     """The bytes of a part, unpacked; a damaged or unreadable file is BadData."""
     try:
         with file.open("rb") as raw:
-            if file.suffix == ".zst":
+            if raw.peek(len(ZSTD)).startswith(ZSTD):
                 with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as unpacked:
                     yield cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", unpacked)))
             else:

@@ -48,6 +48,9 @@ def _read(file: Path) -> Release:
     if table["name"] != file.stem:
         remedy = f'rename the file or set name = "{file.stem}"'
         raise BadData(file, f"name '{table['name']}' differs from the file's", remedy, tables.line_of(file, "name"))
+    for key, value in {**table.get("lab", {}), **table.get("products", {})}.items():
+        if not isinstance(value, str):
+            raise BadData(file, f"'{key}' must be a str", "put it in quotes", tables.line_of(file, key))
     flavours = {name: tuple(extra["packages"]) for name, extra in table.get("flavours", {}).items()}
     return Release(
         name=table["name"],

@@ -42,10 +42,18 @@ def check_keys(file: Path, table: Table, allowed: Mapping[str, type], required: 
             raise BadData(file, f"unknown key '{key}'", f"use one of: {', '.join(allowed)}", line_of(file, key))
         if not isinstance(value, allowed[key]):
             wanted = allowed[key].__name__
-            raise BadData(file, f"'{key}' must be a {wanted}", "correct the value", line_of(file, key))
+            remedy = _written(key, allowed[key]) if allowed[key] in (list, dict) else "correct the value"
+            raise BadData(file, f"'{key}' must be a {wanted}", remedy, line_of(file, key))
     for key in required:
         if key not in table:
-            raise BadData(file, f"'{key}' is missing", f"add a line '{key} = …'")
+            raise BadData(file, f"'{key}' is missing", _written(key, allowed[key]))
+
+
+def _written(key: str, kind: type) -> str:
+    """How a key of this type is written. A list may be one of tables or of words: which it is, its reader knows."""
+    if kind is list:
+        return f'begin one with [[{key}]], or write {key} = ["…"] where it is a list of words'
+    return f"begin it with [{key}]" if kind is dict else f"add a line '{key} = …'"
 
 
 @cache
