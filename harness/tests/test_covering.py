@@ -178,10 +178,10 @@ def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         (tmp_path / "cache" / "labs").symlink_to(paths.cache_dir() / "labs")
     monkeypatch.setenv("VIRT_COMPAT_DATA", str(tmp_path))
     monkeypatch.setenv("VIRT_COMPAT_CACHE", str(tmp_path / "cache"))
-    golden.provenance.cache_clear()
+    golden.forget()
     ledger.entries.cache_clear()
     yield tmp_path
-    golden.provenance.cache_clear()
+    golden.forget()
     ledger.entries.cache_clear()
 
 

@@ -52,6 +52,15 @@ def test_damage_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
+def test_another_checkout_has_records_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert golden.provenance("debian-12")
+    assert golden.cases("debian-12", "domain", "qemu")
+    (tmp_path / "fixtures").mkdir()
+    monkeypatch.setenv("VIRT_COMPAT_DATA", str(tmp_path))
+    assert golden.provenance("debian-12") is None
+    assert not golden.cases("debian-12", "domain", "qemu")
+
+
 def test_recording_is_refused_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(UsageError, match="CI is set"):

@@ -154,7 +154,7 @@ def test_a_mirror_that_moved_makes_a_column_of_its_own(
     text = provenance.read_text()
     provenance.write_text(re.sub(r'("qemu-system-x86" = )".*"', r'\1"1:7.2+dfsg-0"', text))
     monkeypatch.setenv("VIRT_COMPAT_DATA", str(tmp_path))
-    golden.provenance.cache_clear()
+    golden.forget()
     try:
         found = columns.find(("debian-12",))
         assert [c.live for c in found.columns].count(True) == 1
@@ -169,7 +169,7 @@ def test_a_mirror_that_moved_makes_a_column_of_its_own(
         assert not any(c.counts.get(Outcome.INCOMPATIBLE) for c in both)
         assert matrix.notes
     finally:
-        golden.provenance.cache_clear()
+        golden.forget()
 
 
 @pytest.mark.lab

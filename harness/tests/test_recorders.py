@@ -68,7 +68,7 @@ def test_a_recorder_that_is_killed_lets_its_release_go(data: Path) -> None:
     recorder = golden.Recorder("debian-11")
     recorder.add_text("a/b.txt", "c\n")
     recorder.finish(golden.Provenance("debian-11", {}, {}, "", "a test"))
-    golden.provenance.cache_clear()
+    golden.forget()
     assert golden.damaged("debian-11") == []
     golden.Recorder("debian-11").let_go()
 

@@ -140,7 +140,7 @@ def _kept(name: str, filled: Sequence[Corpus]) -> list[Recorded]:
         found.append(Recorded(corpus, file, size, changed))
     if new:
         # Late, because somebody else may have recorded something of the release in the meantime.
-        golden.provenance.cache_clear()
+        golden.forget()
         before = golden.provenance(name)
         assert before is not None
         recorder = golden.Recorder(name, keep=True)

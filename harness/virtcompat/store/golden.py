@@ -46,10 +46,19 @@ class Provenance:
     recorded: str
 
 
-@cache
 def provenance(release: str) -> Provenance | None:
     """The provenance of a release's golden records, None where it has none."""
-    file = folder() / release / "PROVENANCE.toml"
+    return _provenance(folder() / release / "PROVENANCE.toml")
+
+
+def forget() -> None:
+    """Read anew what is asked next: records were written."""
+    _provenance.cache_clear()
+    _lines.cache_clear()
+
+
+@cache
+def _provenance(file: Path) -> Provenance | None:
     if not file.is_file():
         return None
     table = tables.read(file)
@@ -98,9 +107,12 @@ def _text(file: Path) -> str:
         raise BadData(file, "golden file named by its index is missing", "git checkout golden/") from error
 
 
-@cache
 def _index(release: str, kind: str, driver: str) -> Mapping[str, tables.Table]:
-    file = folder() / release / kind / f"{driver}.jsonl"
+    return _lines(folder() / release / kind / f"{driver}.jsonl")
+
+
+@cache
+def _lines(file: Path) -> Mapping[str, tables.Table]:
     if not file.is_file():
         return {}
     found = {}
@@ -167,8 +179,7 @@ class Recorder:
         # Whoever fails or forgets to finish lets it go as well.
         self.let_go = weakref.finalize(self, os.close, _lock(self.release))
         # What another recorder has written meanwhile.
-        provenance.cache_clear()
-        _index.cache_clear()
+        forget()
         self.aside = folder() / f".recording-{self.release}"
         shutil.rmtree(self.aside, ignore_errors=True)
         if self.keep:
@@ -245,8 +256,7 @@ class Recorder:
             target.rename(old)
         self.aside.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-        provenance.cache_clear()
-        _index.cache_clear()
+        forget()
         self.let_go()
         return target
 
