@@ -5,21 +5,24 @@ TOOL := $(VENV)/bin/virt-compat
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SYSTEM := mmdebstrap bubblewrap
 
-.PHONY: matrix labs surfaces guests test system clean
+# Two labs are built at a time.
+MAKEFLAGS += -j2
+.PHONY: matrix labs lab-plain surfaces guests test system clean
 
 matrix: $(TOOL) labs
 	@# 3 means that something could not be asked here, which the matrix says itself.
 	$(TOOL) publish || [ $$? = 3 ]
 
 # Without the right to install packages, or a mirror, the labs stay unbuilt and the matrix says so.
-labs: $(TOOL) system
-	-$(TOOL) lab create
-	-$(TOOL) lab create debian-11-all debian-12-all debian-13-all debian-14-all
-	-$(TOOL) lab create debian-11-sys debian-12-sys debian-13-sys debian-14-sys
+labs: lab-plain lab-all lab-sys
 
 # The labs with headers and tools: what the recorded surfaces are read from. The matrix has their golden records.
-surfaces: $(TOOL) system
-	-$(TOOL) lab create debian-11-abi debian-12-abi debian-13-abi debian-14-abi
+surfaces: lab-abi
+
+lab-plain: $(TOOL) system
+	-$(TOOL) lab create
+lab-%: $(TOOL) system
+	-$(TOOL) lab create debian-11-$* debian-12-$* debian-13-$* debian-14-$*
 
 # Guests recorded, replayed and migrated live between every pair of releases: some ten minutes the first time.
 guests: $(TOOL) surfaces
