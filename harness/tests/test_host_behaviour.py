@@ -259,7 +259,7 @@ def host(sys_lab: Callable[[str], Lab]) -> Iterator[Host]:
 @pytest.mark.parametrize(
     ("release", "part"),
     [
-        *(("debian-13", part) for part in SURFACE.parts),
+        *(("debian-14", part) for part in SURFACE.parts),
         *(("debian-11", part) for part in SURFACE.parts if part not in SLOW),
     ],
 )
