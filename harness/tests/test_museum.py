@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_museum_pieces import PIECE, written
 from virtcompat import elf
 from virtcompat.engine import museum, museum_report
 from virtcompat.engine.columns import find
@@ -21,28 +22,9 @@ from virtcompat.model import NotHere
 from virtcompat.store import regressions
 from virtcompat.store.regressions import Expected, Fault, Piece
 
-PIECE = """id = "T01"
-title = "A test"
-product = "libvirt"
-what = "It broke."
-reference = "nowhere"
-enacted = "here"
-[ask]
-release = "debian-14"
-drivers = ["test"]
-[[fault]]
-kind = "answer"
-edits = [["a", "b"]]
-"""
 SEEN = Seen(
     "round-trip", "round-trip/domain/test/candidate/candidate", "break", "/domain", "changed", "a|b", "c", 1, "x"
 )
-
-
-def written(folder: Path, text: str, name: str = "T01") -> Path:
-    file = folder / f"{name}.toml"
-    file.write_text(text)
-    return file
 
 
 def result(piece: Piece, word: str, by: dict[str, int] | None = None) -> Result:
