@@ -10,6 +10,7 @@ import sys
 import click
 
 import virtcompat
+from virtcompat.cli import outgoing
 from virtcompat.errors import VirtCompatError
 
 
@@ -61,8 +62,7 @@ def main() -> None:
         click.echo("\ninterrupted: every answer so far is kept; run it again to go on", err=True)
         code = 3
     except Unheard:
-        # What is still to be written at the end has no reader either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        outgoing.mute()
         code = 4
     except Exception as error:
         if os.environ.get("VIRT_COMPAT_DEBUG"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from virtcompat import checks, drivers, surfaces
+from virtcompat.cli import outgoing
 from virtcompat.engine import guests
 from virtcompat.engine.run import Selection, validated
 from virtcompat.model import STATIC, Tier
@@ -84,7 +84,7 @@ class _Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        outgoing.mute()
 
 
 def console() -> Console:

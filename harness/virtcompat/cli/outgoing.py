@@ -10,14 +10,15 @@ from pathlib import Path
 
 from virtcompat.errors import UsageError, VirtCompatError
 from virtcompat.outputs import json
+from virtcompat.store import files
 
 OTHER = "name another file with --verdict"
 
 
-def checked(files: Iterable[Path]) -> None:
+def checked(outputs: Iterable[Path]) -> None:
     """UsageError for a directory, one in a directory that is not there, or a file that two things would go into."""
     seen: set[Path] = set()
-    for file in files:
+    for file in outputs:
         if not file.absolute().parent.is_dir():
             raise UsageError(f"{file}: no such directory", "make it first")
         if file.is_dir():
@@ -44,14 +45,12 @@ def outdate(file: Path) -> None:
 
 def put(file: Path, text: str) -> None:
     """Write a file whole or not at all; a device or pipe is written into. VirtCompatError where it cannot be."""
-    aside = file if _device(file) else file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        aside.write_text(text, encoding="utf-8")
-        if aside is not file:
-            aside.replace(file.resolve())
+        if _device(file):
+            file.write_text(text, encoding="utf-8")
+        else:
+            files.put(file, text)
     except OSError as error:
-        if aside is not file:
-            aside.unlink(missing_ok=True)
         raise VirtCompatError(f"{file}: cannot be written: {error.strerror}", "name another file") from error
 
 
@@ -62,7 +61,12 @@ def unheard() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
+
+
+def mute() -> None:
+    """Drop what is still to be printed: nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _device(file: Path) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -27,7 +26,7 @@ from virtcompat.judgement import Item, Judgement, Standing
 from virtcompat.labs import faults
 from virtcompat.labs.faults import FaultedLab
 from virtcompat.model import NO_DRIVER, STATIC, CellKey, NotHere, Tier
-from virtcompat.store import paths, tables
+from virtcompat.store import files, paths, tables
 from virtcompat.store.regressions import FILES, Expected, Piece
 
 CANDIDATE = "candidate"
@@ -228,9 +227,7 @@ def _kept(piece: Piece) -> Path:
 
 def _write(file: Path, result: Result) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
-    aside.replace(file)
+    files.put(file, json.dumps(asdict(result), indent=1) + "\n")
 
 
 def _read(file: Path) -> Result:

@@ -12,7 +12,7 @@ from virtcompat.engine import run as engine
 from virtcompat.errors import NotAsked
 from virtcompat.model import STATIC, Cell, Matrix, Tier
 from virtcompat.page import Contents, Group, Row
-from virtcompat.store import ledger
+from virtcompat.store import files, ledger
 from virtcompat.store.ledger import Entry
 
 #: Of how many cases of a cause the documents are kept.
@@ -40,9 +40,7 @@ def write(
     if file.is_file() and page.unpacked(file.read_text(encoding="utf-8")) == page.unpacked(text):
         return []
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.new")
-    aside.write_text(text, encoding="utf-8")
-    aside.rename(file)
+    files.put(file, text)
     return [file.name]
 
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import re
 import shlex
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +42,7 @@ from virtcompat.model import (
 )
 from virtcompat.policy import changes
 from virtcompat.reduction import reduce, written
-from virtcompat.store import fixtures, paths
+from virtcompat.store import files, fixtures, paths
 
 #: How many documents are tried for one witness.
 MOST = 400
@@ -286,14 +285,8 @@ def _store(file: Path, text: str, binaries: str = "") -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     known = _proven(file) if _stored(file) == text else []
     minimal = sorted({*known, binaries} - {""})
-    _write(file, text)
-    _write(file.with_suffix(".json"), json.dumps({"document": _digest(text), "minimal": minimal}) + "\n")
-
-
-def _write(file: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as aside:
-        aside.write(text)
-    Path(aside.name).replace(file)
+    files.put(file, text)
+    files.put(file.with_suffix(".json"), json.dumps({"document": _digest(text), "minimal": minimal}) + "\n")
 
 
 def _digest(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from virtcompat.errors import BadData
-from virtcompat.store import paths, tables
+from virtcompat.store import files, paths, tables
 
 KEYS = {"title": str, "patience": int, "chunk": int, "share": list, "known": list}
 SHARE = {"kind": str, "driver": str, "share": int}
@@ -137,9 +137,7 @@ def save(state: State) -> None:
     file.parent.mkdir(mode=0o700, exist_ok=True)
     table = {"plan": state.plan, "done": state.done, "counts": state.counts, "unasked": state.unasked}
     finds = {name: {key: getattr(find, key) for key in Find.__slots__} for name, find in state.finds.items()}
-    aside = file.with_suffix(".new")
-    aside.write_text(json.dumps({**table, "finds": finds}), encoding="utf-8")
-    aside.replace(file)
+    files.put(file, json.dumps({**table, "finds": finds}))
 
 
 def forget(plan: str) -> None:

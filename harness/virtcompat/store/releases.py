@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from virtcompat.errors import BadData, UsageError
-from virtcompat.store import paths, tables
+from virtcompat.store import files, paths, tables
 
 KEYS = {
     "name": str, "summary": str, "suite": str, "products": dict, "packages": list, "identity": list,
@@ -87,9 +86,7 @@ def keep(release: Release) -> None:
     lines = [f"name = {json.dumps(release.name)}"]
     for table, values in (("lab", release.lab), ("products", release.products)):
         lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    aside.replace(file)
+    files.put(file, "\n".join(lines) + "\n")
     if release.name == CANDIDATE:
         _own[paths.config_dir()] = release
 
@@ -100,8 +97,9 @@ def every() -> list[Release]:
 
 def find(name: str) -> Release:
     """A release by name; ``debian-12-all`` is the flavour ``all`` of ``debian-12``."""
-    own = [_own[paths.config_dir()]] if name == CANDIDATE and paths.config_dir() in _own else []
-    for release in own + shipped() + added():
+    if name == CANDIDATE and (own := _own.get(paths.config_dir())):
+        return own
+    for release in shipped() + added():
         if release.name == name:
             return release
         for flavour, packages in release.flavours.items():
